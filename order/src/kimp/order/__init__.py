@@ -1,0 +1,1 @@
+"""The trading engine and everything that can touch money or operators."""

@@ -1,0 +1,1 @@
+"""Virtual exchange, paper trading, analysis, reports and the demo."""

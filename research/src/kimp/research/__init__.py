@@ -1,0 +1,1 @@
+"""Strategies, simulation and backtests on the engine that trades."""

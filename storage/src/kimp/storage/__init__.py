@@ -1,0 +1,1 @@
+"""Market data in and out: feeds, collectors, database and archive."""
