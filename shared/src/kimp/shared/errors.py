@@ -8,8 +8,9 @@
     ├── DataError               6   market data is missing, broken or contradicts itself
     └── ValidationFailed        6   a gate, an invariant or a check of results said no
 
-The number is the exit code of the `kimp` command. ``str(error)`` is one sentence that says what happened, where, and what to do
-about it; the command line prints it as it stands, so write it for the person who has to act on it at three in the morning.
+The number is the exit code of the `kimp` command. ``str(error)`` is one sentence that says what happened, where, and
+what to do about it; the command line prints it as it stands, so write it for the person who has to act on it at three
+in the morning.
 
 Expected trouble on the trading path (a rejected order, a lost feed) is not here: it is data, an event like any other.
 """
