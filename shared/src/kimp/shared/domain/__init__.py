@@ -1,1 +1,1 @@
-"""domain."""
+"""What the numbers mean: money, instruments, books, orders, positions, ledger, premium."""
