@@ -1,0 +1,246 @@
+"""Every setting of kimp: its meaning, unit, default and limits, in one place.
+
+This is only the catalogue; :mod:`kimp.shared.config` finds the values. ``docs/configuration.md``, ``.env.example`` and
+``config/base.toml`` are written from here, and a test fails when they fall behind.
+
+Fractions are fractions: 0.0005 is 0.05 %. Money and rates are ``Decimal`` from the first character of the file on, so
+that no fee is ever 0.00050000000000000001.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+from msgspec import Struct
+
+MODES = ("paper", "testnet", "live")
+
+OFFICIAL_HOSTS = frozenset(
+    {
+        "api.upbit.com",
+        "fapi.binance.com",
+        "fstream.binance.com",
+        "demo-fapi.binance.com",
+        "demo-fstream.binance.com",
+    }
+)
+"""Where orders and keys may go without anybody having said so; loopback is the only other such place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a reader has to know about one setting: why it is there, its unit and its limits (both included)."""
+
+    meaning: str
+    unit: str = ""
+    at_least: Decimal | int | None = None
+    at_most: Decimal | int | None = None
+
+
+class SecretStr:
+    """Text that shows itself to nobody: printing, logging and formatting give asterisks.
+
+    Truthy when a secret is there at all. There is no encoder for it, so it cannot slip into a journal or a ``--json``.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """The secret itself; call this at the last moment, where it is signed or sent."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretStr) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __str__(self) -> str:
+        return "**********" if self._value else ""
+
+    def __repr__(self) -> str:
+        return f"SecretStr({str(self)!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: a pickle is a file")
+
+
+Fraction = Decimal
+"""0.03 is three percent."""
+
+
+class Data(Struct, frozen=True, kw_only=True):
+    """Where results and market data lie on this machine."""
+
+    directory: Annotated[
+        Path,
+        Setting("Results, downloaded market data and the journal. `XDG_DATA_HOME`, where set, moves the default."),
+    ] = Path("~/.local/share/kimp")
+
+
+class Capital(Struct, frozen=True, kw_only=True):
+    """How much of the money may be at work."""
+
+    fraction: Annotated[
+        Fraction,
+        Setting(
+            "Share of the capital that may be committed at any instant; the rest pays fees and margin moves.",
+            "fraction",
+            Decimal("0.01"),
+            Decimal("0.95"),
+        ),
+    ] = Decimal("0.95")
+
+
+class Costs(Struct, frozen=True, kw_only=True):
+    """What trading costs, where the venue does not say so itself."""
+
+    upbit_fee: Annotated[
+        Fraction,
+        Setting("Upbit's fee per fill. Live trading reads it from the venue at start.", "fraction", 0, Decimal("0.01")),
+    ] = Decimal("0.0005")
+    binance_fee: Annotated[
+        Fraction,
+        Setting("Binance's taker fee per fill. Live reads it from the venue.", "fraction", 0, Decimal("0.01")),
+    ] = Decimal("0.0005")
+    slippage: Annotated[
+        Fraction,
+        Setting("How much worse than the quote a simulated fill is, on each leg.", "fraction", 0, Decimal("0.05")),
+    ] = Decimal("0.0005")
+
+
+class Strategy(Struct, frozen=True, kw_only=True):
+    """Which strategy decides; its thresholds belong to the preset."""
+
+    name: Annotated[str, Setting("Name in the entry-point group `kimp.strategies`; your own package may add one.")] = (
+        "kimp"
+    )
+    preset: Annotated[str, Setting("A named set of that strategy's thresholds, such as `roadmap` or `low_entry`.")] = (
+        "roadmap"
+    )
+    direction: Annotated[
+        Literal["LONG_PREMIUM", "SHORT_PREMIUM"],
+        Setting(
+            "LONG_PREMIUM buys on Upbit and shorts the perpetual; SHORT_PREMIUM needs coins already held on Upbit."
+        ),
+    ] = "LONG_PREMIUM"
+
+
+class Guards(Struct, frozen=True, kw_only=True):
+    """When data is too bad to decide on. Every refusal is counted and shown with its reason."""
+
+    book_age_max_ms: Annotated[
+        int, Setting("No entry on an order book older than this: the price is history.", "ms", 100, 60_000)
+    ] = 5_000
+    leg_skew_max_ms: Annotated[
+        int,
+        Setting("No entry when the two venues' times differ by more: a late leg fakes a premium.", "ms", 10, 10_000),
+    ] = 1_000
+    quarantine_s: Annotated[
+        int, Setting("No entry this soon after a feed came back: it may still be catching up.", "s", 0, 600)
+    ] = 10
+    clock_skew_max_ms: Annotated[
+        int, Setting("No entry when our clock and a venue's differ by more than this.", "ms", 10, 5_000)
+    ] = 500
+    fx_age_max_s: Annotated[
+        int, Setting("No entry on an exchange rate older than this in market hours.", "s", 1, 3_600)
+    ] = 120
+
+
+class Execution(Struct, frozen=True, kw_only=True):
+    """How the two legs are sent, and how long a naked one is repaired."""
+
+    leverage: Annotated[
+        int, Setting("Leverage of the perpetual leg; at 1 a short is liquidated only near twice its entry.", "×", 1, 3)
+    ] = 1
+    bound_slippage: Annotated[
+        Fraction,
+        Setting("How far beyond the executable price a limit-IOC may fill.", "fraction", 0, Decimal("0.02")),
+    ] = Decimal("0.002")
+    repair_attempts_max: Annotated[
+        int, Setting("Tries to fill the missing leg before the filled one is unwound.", "orders", 0, 10)
+    ] = 3
+    repair_s_max: Annotated[
+        int, Setting("Time for a repair before trading halts and calls for a person.", "s", 1, 30)
+    ] = 30
+    orders_per_minute_max: Annotated[
+        int, Setting("Cap on new orders, so that no bug can trade in a loop.", "orders/min", 2, 120)
+    ] = 20
+    cooldown_s: Annotated[int, Setting("Pause after an exit or a repair before the next entry.", "s", 0, 86_400)] = 60
+
+
+class Upbit(Struct, frozen=True, kw_only=True):
+    """Upbit, the Korean spot leg."""
+
+    rest_url: Annotated[str, Setting("REST base URL.", "URL")] = "https://api.upbit.com"
+    ws_url: Annotated[str, Setting("WebSocket URL of quotes.", "URL")] = "wss://api.upbit.com/websocket/v1"
+    access_key: Annotated[
+        SecretStr, Setting("API key; needed for real orders only, and must not permit withdrawal.")
+    ] = SecretStr()
+    secret_key: Annotated[SecretStr, Setting("Signs requests; never sent, never shown.")] = SecretStr()
+
+
+class Binance(Struct, frozen=True, kw_only=True):
+    """Binance USDT-M, the perpetual leg.
+
+    A stream asked for on the wrong route is acknowledged and then silent, so each route has its URL.
+    """
+
+    rest_url: Annotated[str, Setting("REST base URL.", "URL")] = "https://fapi.binance.com"
+    ws_public_url: Annotated[str, Setting("WebSocket of order books and trades.", "URL")] = (
+        "wss://fstream.binance.com/public"
+    )
+    ws_market_url: Annotated[str, Setting("WebSocket of mark prices, funding and candles.", "URL")] = (
+        "wss://fstream.binance.com/market"
+    )
+    ws_private_url: Annotated[str, Setting("WebSocket of our own orders and account.", "URL")] = (
+        "wss://fstream.binance.com/private"
+    )
+    api_key: Annotated[SecretStr, Setting("API key; needed for real orders only, and must not permit withdrawal.")] = (
+        SecretStr()
+    )
+    secret_key: Annotated[SecretStr, Setting("Signs requests; never sent, never shown.")] = SecretStr()
+
+
+class Network(Struct, frozen=True, kw_only=True):
+    """Where kimp may connect to."""
+
+    allow_foreign_urls: Annotated[
+        bool,
+        Setting(
+            "Permit base URLs that are neither the venues' own nor this machine: they would receive your API keys."
+        ),
+    ] = False
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """What is written to stderr. Secrets are blacked out whatever stands here."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Setting("The least serious line that is shown.")] = (
+        "info"
+    )
+    format: Annotated[
+        Literal["console", "json"], Setting("`console` for people, `json` (one object a line) for machines.")
+    ] = "console"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The whole configuration, resolved and checked. Hand parts of it to what needs them; nothing reads it globally."""
+
+    data: Data = Data()
+    capital: Capital = Capital()
+    costs: Costs = Costs()
+    strategy: Strategy = Strategy()
+    guards: Guards = Guards()
+    execution: Execution = Execution()
+    upbit: Upbit = Upbit()
+    binance: Binance = Binance()
+    network: Network = Network()
+    log: Log = Log()
