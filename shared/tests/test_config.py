@@ -1,6 +1,7 @@
 """Configuration: where each value comes from, and one clear sentence for every mistake."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_a_key_like_no_other_lists_what_there_is() -> None:
     assert "[capital] has fraction" in refusal({}, "capital.zzzz=1")
 
 
-def test_an_unknown_mode_lists_the_modes(tmp_path: Path) -> None:
+def test_an_unknown_mode_lists_the_modes() -> None:
     assert refusal(mode="papre") == "there is no mode 'papre', did you mean paper?; the modes are paper, testnet, live"
     assert refusal(mode="../../etc").startswith("there is no mode")
 
@@ -174,7 +175,7 @@ def test_a_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
         assert found.secrets == (SecretStr(CANARY),)
 
 
-def test_a_secret_in_two_places_is_refused(tmp_path: Path) -> None:
+def test_a_secret_in_two_places_is_refused() -> None:
     both = {"KIMP__UPBIT__ACCESS_KEY": CANARY, "KIMP__UPBIT__ACCESS_KEY_FILE": "key"}
     assert "both set" in refusal(both)
 
@@ -286,10 +287,8 @@ def test_any_fraction_survives_the_environment_unchanged(fraction: Decimal) -> N
 
 @given(st.text(), st.text())
 def test_whatever_is_set_gives_a_value_or_a_sentence(key: str, value: str) -> None:
-    try:
+    with suppress(ConfigurationError):  # anything else that is raised fails the test
         load(environ={f"KIMP__{key}": value, "XDG_CONFIG_HOME": "nobody"}, overrides=[f"{key}={value}"])
-    except ConfigurationError as error:
-        assert str(error)
 
 
 def test_loopback_is_only_this_machine() -> None:

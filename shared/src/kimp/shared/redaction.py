@@ -56,8 +56,8 @@ class Redactor:
         """The same for nested data: numbers stay, containers are walked, all else becomes redacted text."""
         if value is None or isinstance(value, bool | int | float):
             return value
-        if isinstance(value, str):
-            return self.text(value)
+        if isinstance(value, str | bytes):
+            return self.text(value if isinstance(value, str) else value.decode(errors="backslashreplace"))
         if depth < DEPTH_MAX and isinstance(value, Mapping):
             return {self.text(str(key)): self._entry(key, item, depth) for key, item in value.items()}
         if depth < DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
@@ -74,6 +74,7 @@ def spellings(secret: str) -> set[str]:
     raw = secret.encode()
     forms = {secret, quote(secret, safe=""), quote_plus(secret), raw.hex(), raw.hex().upper()}
     forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    forms |= {repr(raw)[2:-1]}  # bytes inside something that is shown by its repr
     return forms | _base64_spellings(raw)
 
 
