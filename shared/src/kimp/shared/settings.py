@@ -145,7 +145,7 @@ class Guards(Struct, frozen=True, kw_only=True):
     ] = 1_000
     quarantine_s: Annotated[
         int, Setting("No entry this soon after a feed came back: it may still be catching up.", "s", 0, 600)
-    ] = 10
+    ] = 5
     clock_skew_max_ms: Annotated[
         int, Setting("No entry when our clock and a venue's differ by more than this.", "ms", 10, 5_000)
     ] = 500
@@ -160,20 +160,19 @@ class Execution(Struct, frozen=True, kw_only=True):
     leverage: Annotated[
         int, Setting("Leverage of the perpetual leg; at 1 a short is liquidated only near twice its entry.", "×", 1, 3)
     ] = 1
-    bound_slippage: Annotated[
+    slippage_max: Annotated[
         Fraction,
-        Setting("How far beyond the executable price a limit-IOC may fill.", "fraction", 0, Decimal("0.02")),
+        Setting("How far beyond the touch an entry's limit-IOC may fill.", "fraction", 0, Decimal("0.02")),
     ] = Decimal("0.002")
-    repair_attempts_max: Annotated[
+    complete_tries_max: Annotated[
         int, Setting("Tries to fill the missing leg before the filled one is unwound.", "orders", 0, 10)
-    ] = 3
-    repair_s_max: Annotated[
-        int, Setting("Time for a repair before trading halts and calls for a person.", "s", 1, 30)
-    ] = 30
-    orders_per_minute_max: Annotated[
-        int, Setting("Cap on new orders, so that no bug can trade in a loop.", "orders/min", 2, 120)
-    ] = 20
-    cooldown_s: Annotated[int, Setting("Pause after an exit or a repair before the next entry.", "s", 0, 86_400)] = 60
+    ] = 2
+    entries_per_minute_max: Annotated[
+        int, Setting("Cap on entries, so that no bug can spend in a loop.", "entries/min", 1, 60)
+    ] = 4
+    cooldown_s: Annotated[
+        int, Setting("Pause after a closed or failed pair before the next entry.", "s", 0, 86_400)
+    ] = 60
 
 
 class Upbit(Struct, frozen=True, kw_only=True):
