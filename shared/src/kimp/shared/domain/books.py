@@ -100,6 +100,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
 def _touch_fault(bid: Level, ask: Level) -> BookFault | None:
     if not (bid.price.is_finite() and ask.price.is_finite() and bid.size.is_finite() and ask.size.is_finite()):
         return BookFault.NOT_FINITE
-    if bid.price <= ZERO or bid.size <= ZERO or ask.size <= ZERO:
-        return BookFault.NOT_POSITIVE
-    return BookFault.CROSSED if bid.price >= ask.price else None
+    if ZERO < bid.price < ask.price and bid.size > ZERO and ask.size > ZERO:
+        return None
+    is_positive = bid.price > ZERO and ask.price > ZERO and bid.size > ZERO and ask.size > ZERO
+    return BookFault.CROSSED if is_positive else BookFault.NOT_POSITIVE

@@ -17,8 +17,8 @@ KRW = "KRW"
 class FxQuote(msgspec.Struct, frozen=True, gc=False):
     """KRW per one ``base`` (USD or USDT), known at ``at`` and usable until ``valid_until``.
 
-    The source sets ``valid_until``: two minutes for a live quote, over the weekend for a rate that is known to be frozen.
-    There is no fallback: without a valid quote nothing is entered and nothing leaves.
+    The source sets ``valid_until``: two minutes for a live quote, over the weekend for a rate that is known to be
+    frozen. There is no fallback: without a valid quote nothing is entered and nothing leaves.
     """
 
     base: str

@@ -1,6 +1,7 @@
 """Columns of past market data, as files and databases hold them and backtests read them.
 
-Floats are right here: this is what venues recorded, on its way to becoming ``Decimal`` quotes. Times are int64 nanoseconds.
+Floats are right here: this is what venues recorded, on its way to becoming ``Decimal`` quotes. Times are int64
+nanoseconds.
 """
 
 from dataclasses import dataclass, field
@@ -47,10 +48,11 @@ class Observations:
 class MarketData:
     """Everything a pair's backtest reads, over ``[start, end)``.
 
-    ``usdkrw`` values are KRW per USD and usable from their ``at`` until the next one, at the longest ``usdkrw_valid_for``
-    nanoseconds (a business-day fixing must last over a long weekend; a live quote two minutes).
-    ``usdtkrw`` is Upbit's KRW-USDT price, ``None`` where it was not recorded. ``funding`` rates are fractions per settlement:
-    positive means longs pay shorts. ``sources`` says, per series, where it came from, for the assumptions box.
+    ``usdkrw`` values are KRW per USD and usable from their ``at`` until the next one, at the longest
+    ``usdkrw_valid_for`` nanoseconds (a business-day fixing must last over a long weekend; a live quote two minutes).
+    ``usdtkrw`` is Upbit's KRW-USDT price, ``None`` where it was not recorded. ``funding`` rates are fractions per
+    settlement: positive means longs pay shorts. ``sources`` says, per series, where it came from, for the assumptions
+    box.
     """
 
     base: str

@@ -5,7 +5,7 @@ Rules are read from the venue at start; the constants here are the documented de
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
@@ -57,7 +57,8 @@ class TickBand(msgspec.Struct, frozen=True):
 class TradingRules(msgspec.Struct, frozen=True):
     """A venue's steps and minimums for one instrument.
 
-    ``bands`` are sorted from the highest price down; ``lot`` and ``minimum_quantity`` are in the base coin, ``minimum_notional`` in the quote asset.
+    ``bands`` are sorted from the highest price down; ``lot`` and ``minimum_quantity`` are in the base coin,
+    ``minimum_notional`` in the quote asset.
     """
 
     bands: tuple[TickBand, ...]
@@ -73,17 +74,18 @@ class TradingRules(msgspec.Struct, frozen=True):
         return self.bands[-1].tick
 
     def bound(self, price: Decimal, side: Side) -> Decimal:
-        """The worst acceptable limit on the tick grid: a purchase rounds down, a sale rounds up, never to our disadvantage."""
-        rounding = ROUND_FLOOR if side is Side.BUY else ROUND_CEILING
+        """The worst acceptable limit on the tick grid: a purchase rounds down, a sale rounds up, never to our
+        disadvantage.
+        """
         tick = self.tick_at(price)
-        rounded = (price / tick).to_integral_value(rounding) * tick
+        rounded = _on_grid(price, tick, side)
         # Rounding may cross into a band with a coarser step; one more pass lands on that grid.
         coarser = self.tick_at(rounded)
-        return (rounded / coarser).to_integral_value(rounding) * coarser if coarser != tick else rounded
+        return _on_grid(rounded, coarser, side) if coarser != tick else rounded
 
     def floor(self, quantity: Decimal) -> Decimal:
         """The largest tradable quantity not above ``quantity`` (base coin)."""
-        return (quantity / self.lot).to_integral_value(ROUND_FLOOR) * self.lot
+        return quantity // self.lot * self.lot
 
     def permits(self, quantity: Decimal, price: Decimal) -> bool:
         """Whether an order of this size at this price reaches the venue's minimums and sits on the lot grid."""
@@ -95,8 +97,16 @@ class TradingRules(msgspec.Struct, frozen=True):
         )
 
 
+def _on_grid(price: Decimal, tick: Decimal, side: Side) -> Decimal:
+    # Integer division is exact where ``/`` keeps 28 digits only and could round past the price.
+    below = price // tick * tick
+    return below + tick if side is Side.SELL and below < price else below
+
+
 class Instrument(msgspec.Struct, frozen=True):
-    """One market on one venue: ``symbol`` is the venue's spelling; ``fee_rate`` the taker fee as a fraction of the notional."""
+    """One market on one venue: ``symbol`` is the venue's spelling; ``fee_rate`` the taker fee as a fraction of the
+    notional.
+    """
 
     venue: Venue
     symbol: str
@@ -162,7 +172,9 @@ _UPBIT_KRW_STEPS = (
     ("0.00001", "0.0000001"),
     ("0", "0.00000001"),
 )
-"""Upbit's KRW price steps since 2025-07-31 (its guide "KRW Market Trading Price Unit"); live reads /v1/orderbook/instruments."""
+"""Upbit's KRW price steps since 2025-07-31 (its guide "KRW Market Trading Price Unit"); live reads
+/v1/orderbook/instruments.
+"""
 
 UPBIT_KRW_BANDS = tuple(TickBand(Decimal(start), Decimal(tick)) for start, tick in _UPBIT_KRW_STEPS)
 

@@ -23,6 +23,11 @@ from kimp.shared.domain.time import Nanos
 
 OWNER = "owner"
 
+SETTLEMENT_STEP = Decimal("0.00000001")
+"""Binance books realised profit in eight decimals of the margin asset (``realizedPnl``). Left at a quotient's 28 digits
+it would
+round differently in the wallet and in what is unsettled, and the ledger would no longer sum to zero."""
+
 
 class EntryKind(StrEnum):
     """What happened."""
@@ -131,9 +136,9 @@ def realised(held: Decimal, unsettled: Decimal, signed: Decimal, cash: Decimal) 
     if held * signed >= ZERO:
         return ZERO
     if abs(signed) <= abs(held):
-        closed_cost = unsettled if signed == -held else unsettled * (-signed / held)
+        closed_cost = unsettled if signed == -held else (unsettled * -signed / held).quantize(SETTLEMENT_STEP)
         return closed_cost + cash
-    return unsettled + cash * (-held / signed)
+    return unsettled + (cash * -held / signed).quantize(SETTLEMENT_STEP)
 
 
 def funding_entry(payment: FundingPayment, instrument: Instrument, signal_id: str) -> Entry:

@@ -1,7 +1,8 @@
 """Amounts and prices that refuse to be mixed up; an exchange rate is just another price.
 
-``Price(1400, "USDT", "KRW")`` says one USDT costs 1,400 KRW. Prices chain when the inner assets meet
-(BTC/USDT × USDT/KRW = BTC/KRW), and anything that does not chain raises ``UnitMismatch``: a wrong unit must never become a wrong number.
+``Price(1400, "USDT", "KRW")`` says one USDT costs 1,400 KRW. Prices chain when the inner assets meet (BTC/USDT ×
+USDT/KRW = BTC/KRW), and anything that does not chain raises ``UnitMismatch``: a wrong unit must never become a wrong
+number.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ class Amount(msgspec.Struct, frozen=True, gc=False):
     """So much of one asset, for example 0.07 BTC or −1,500 KRW.
 
     Raises:
-        UnitMismatch: on adding, subtracting or comparing amounts of different assets, or multiplying with a price that does not fit.
+        UnitMismatch: on adding, subtracting or comparing amounts of different assets, or multiplying with a price that
+        does not fit.
     """
 
     value: Decimal
     asset: str
 
     def _same(self, other: Amount, verb: str) -> None:
-        if self.asset != other.asset:
+        if not isinstance(other, Amount) or self.asset != other.asset:
             raise UnitMismatch(f"cannot {verb} {self} and {other}: the assets differ")
 
     def __add__(self, other: Amount) -> Amount:
@@ -113,7 +115,7 @@ class Price(msgspec.Struct, frozen=True, gc=False):
     quote: str
 
     def _same(self, other: Price, verb: str) -> None:
-        if self.base != other.base or self.quote != other.quote:
+        if not isinstance(other, Price) or self.base != other.base or self.quote != other.quote:
             raise UnitMismatch(f"cannot {verb} {self} and {other}: the pairs differ")
 
     @overload
@@ -173,7 +175,8 @@ def exact(number: float) -> Decimal:
     Raises:
         ValueError: the float is NaN or infinite.
     """
-    value = Decimal(repr(number))
+    # ``str`` and not ``repr``: numpy's float64 is a float whose repr is "np.float64(0.1)".
+    value = Decimal(str(number))
     if not value.is_finite():
         raise ValueError(f"{number} is not a number to trade on")
     return value

@@ -70,7 +70,9 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
 
 
 class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
-    """We cannot know: the order may rest, may have filled, or may never have arrived. Ask; never resend, never assume zero."""
+    """We cannot know: the order may rest, may have filled, or may never have arrived. Ask; never resend, never assume
+    zero.
+    """
 
     reason: str
 

@@ -1,7 +1,8 @@
 """Positions and plans as tuples of legs, and what a position has earned.
 
 A leg keeps its signed quantity and its signed cash flow, nothing averaged and nothing divided: marked at ``m`` it has
-earned ``cash + quantity · m``. So partial fills, repairs and exits in pieces need no special case, and the sums are exact.
+earned ``cash + quantity · m``. So partial fills, repairs and exits in pieces need no special case, and the sums are
+exact.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Action(StrEnum):
 
     ENTER = "enter"
     EXIT = "exit"
+    REPAIR = "repair"
 
 
 class Purpose(StrEnum):
@@ -37,7 +39,9 @@ class Purpose(StrEnum):
 
 
 class LegPlan(msgspec.Struct, frozen=True):
-    """One order of a plan: ``quantity`` base coins at ``limit`` or better; ``reference`` is the mid when it was decided."""
+    """One order of a plan: ``quantity`` base coins at ``limit`` or better; ``reference`` is the mid when it was
+    decided.
+    """
 
     instrument_id: InstrumentId
     side: Side
@@ -65,7 +69,8 @@ class LegPosition(msgspec.Struct, frozen=True):
     """One leg: signed ``quantity`` (base coins) and signed ``cash`` (its quote asset: sales add, purchases take).
 
     ``reference_cash`` is the same at the prices decided on, ``reference_cash_krw`` that at the FX of each fill: the
-    difference to ``cash`` is slippage, and between the two is what the exchange rate did. ``fees_krw`` is positive when paid.
+    difference to ``cash`` is slippage, and between the two is what the exchange rate did. ``fees_krw`` is positive when
+    paid.
     """
 
     instrument_id: InstrumentId
@@ -76,7 +81,9 @@ class LegPosition(msgspec.Struct, frozen=True):
     fees_krw: Decimal = ZERO
 
     def with_fill(self, fill: Fill, reference: Decimal, krw_rate: Decimal) -> LegPosition:
-        """This leg after one more fill; ``krw_rate`` is KRW per unit of the quote asset, the fee being in the quote asset."""
+        """This leg after one more fill; ``krw_rate`` is KRW per unit of the quote asset, the fee being in the quote
+        asset.
+        """
         signed = fill.quantity * fill.side.sign
         return LegPosition(
             instrument_id=self.instrument_id,
@@ -143,11 +150,13 @@ class Position(msgspec.Struct, frozen=True):
         raise KeyError(f"position {self.signal_id} has no leg {instrument_id}")
 
     def with_fill(self, fill: Fill, reference: Decimal, krw_rate: Decimal) -> Position:
-        """The position after one more fill on one of its legs."""
-        legs = tuple(
-            leg.with_fill(fill, reference, krw_rate) if leg.instrument_id == fill.instrument_id else leg
-            for leg in self.legs
-        )
+        """The position after one more fill on one of its legs.
+
+        Raises:
+            KeyError: the position has no such leg.
+        """
+        filled = self.leg(fill.instrument_id)
+        legs = tuple(leg.with_fill(fill, reference, krw_rate) if leg is filled else leg for leg in self.legs)
         return msgspec.structs.replace(self, legs=legs)
 
     def with_funding(self, krw: Decimal) -> Position:
@@ -157,8 +166,8 @@ class Position(msgspec.Struct, frozen=True):
     def breakdown(self, marks: Mapping[InstrumentId, Mark]) -> Breakdown:
         """Earned so far with what is still held valued at ``marks``; the parts add up exactly.
 
-        ``net = spot P&L (KRW) + perp P&L (USDT) · F1 + Σ funding · F(at settlement) − fees`` (docs/strategy.md). A flat leg's mark
-        matters only by its ``krw_rate``.
+        ``net = spot P&L (KRW) + perp P&L (USDT) · F1 + Σ funding · F(at settlement) − fees`` (docs/strategy.md). A flat
+        leg's mark matters only by its ``krw_rate``.
         """
         premium = fx = slippage = fees = ZERO
         for leg in self.legs:
@@ -174,10 +183,10 @@ class Position(msgspec.Struct, frozen=True):
 class ExitVerdict(msgspec.Struct, frozen=True):
     """Whether the pair may be closed now, and every figure behind the answer (KRW unless said otherwise).
 
-    ``net`` is at executable prices, ``worst_net`` if both legs fill at their bounds; ``bounds`` are those limits per leg.
-    ``break_even_premium`` is the Korean exit premium (fraction, valuation basis) at which net is zero with the perpetual
-    where it is now; ``carry_per_day`` the funding a day at the last rate; ``days_to_break_even`` how long that carry needs
-    (``None`` when it never will).
+    ``net`` is at executable prices, ``worst_net`` if both legs fill at their bounds; ``bounds`` are those limits per
+    leg. ``break_even_premium`` is the Korean exit premium (fraction, valuation basis) at which net is zero with the
+    perpetual where it is now; ``carry_per_day`` the funding a day at the last rate; ``days_to_break_even`` how long
+    that carry needs (``None`` when it never will).
     """
 
     is_allowed: bool

@@ -1,7 +1,8 @@
 """The kimchi premium: how much dearer Korea is than abroad, on both bases and at all three kinds of price.
 
-``k = S / (B · F) − 1``. On the fx basis F is the official USD/KRW (what people call 김프); on the usdt basis it is Upbit's
-KRW-USDT (what capital really moves at). The two differ routinely, sometimes in sign, so both are always computed.
+``k = S / (B · F) − 1``. On the fx basis F is the official USD/KRW (what people call 김프); on the usdt basis it is
+Upbit's KRW-USDT (what capital really moves at). The two differ routinely, sometimes in sign, so both are always
+computed.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class KimpCalculator:
         usdtkrw: FxQuote | None,
         quantity: Decimal | None = None,
     ) -> PremiumRates:
-        """All premiums of this moment; ``quantity`` (base coins) asks for executable ones too. Both books must be free of faults."""
+        """All premiums of this moment; ``quantity`` (base coins) asks for executable ones too. Both books must be free
+        of faults.
+        """
         fx = at_par(usdkrw.price) if usdkrw and usdkrw.is_valid(now) else None
         usdt = usdtkrw.price if usdtkrw and usdtkrw.is_valid(now) else None
         return PremiumRates(

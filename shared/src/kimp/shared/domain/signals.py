@@ -64,6 +64,7 @@ class Refusal(StrEnum):
     VENUE_UNAVAILABLE = "venue_unavailable"
     CLOCK_SKEWED = "clock_skewed"
     STOPPED = "stopped"
+    HALTED = "halted"
     COOLING_DOWN = "cooling_down"
     RATE_CAPPED = "rate_capped"
     POSITION_MISMATCH = "position_mismatch"

@@ -1,4 +1,6 @@
-"""What the journal keeps. The engine's durable state is the fold of these and of nothing else, so a restart is a replay."""
+"""What the journal keeps. The engine's durable state is the fold of these and of nothing else, so a restart is a
+replay.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from enum import StrEnum
 import msgspec
 
 from kimp.shared.domain.funding import FundingPayment
-from kimp.shared.domain.instruments import Venue
+from kimp.shared.domain.instruments import InstrumentId, Venue
 from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import ClientId, Fill, Order, Outcome
-from kimp.shared.domain.positions import Plan, Purpose
+from kimp.shared.domain.positions import Mark, Plan, Purpose
 from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.events import SwitchState
 
@@ -100,13 +102,13 @@ class FundsBooked(msgspec.Struct, frozen=True, tag=True):
 
 
 class PhaseEntered(msgspec.Struct, frozen=True, tag=True):
-    """A pair's phase changed; ``krw_rate`` values what was closed, where something was."""
+    """A pair's phase changed; ``marks`` value what was just closed, dust included."""
 
     at: Nanos
     slot: str
     phase: Phase
     reason: str
-    krw_rate: Decimal | None = None
+    marks: tuple[tuple[InstrumentId, Mark], ...] = ()
 
 
 class SwitchSet(msgspec.Struct, frozen=True, tag=True):

@@ -14,10 +14,10 @@ from kimp.shared.domain.time import Nanos
 class MarketView(msgspec.Struct, frozen=True, gc=False):
     """What a strategy may know at ``at``.
 
-    ``premium`` is that of buying in Korea and ``leave_premium`` that of selling there (fractions, on the basis the strategy
-    was configured with; at the touch, or executable for the real size when the engine asks again before entering).
-    ``funding_rate`` is the last known rate per settlement, ``None`` while unknown. ``usdkrw`` is the official rate, ``None`` while
-    not valid.
+    ``premium`` is that of buying in Korea and ``leave_premium`` that of selling there (fractions, on the basis the
+    strategy was configured with; at the touch, or executable for the real size when the engine asks again before
+    entering). ``funding_rate`` is the last known rate per settlement, ``None`` while unknown. ``usdkrw`` is the
+    official rate, ``None`` while not valid.
     """
 
     at: Nanos
@@ -28,10 +28,11 @@ class MarketView(msgspec.Struct, frozen=True, gc=False):
 
 
 class PositionView(msgspec.Struct, frozen=True, gc=False):
-    """The open pair as a strategy may know it: ``net`` is what closing at executable prices would earn now (KRW), after everything.
+    """The open pair as a strategy may know it: ``net`` is what closing at executable prices would earn now (KRW), after
+    everything.
 
-    ``net`` is ``None`` while no trustworthy prices exist. ``capital`` is all the money at work or waiting (KRW, at cost);
-    ``filled_share`` how much of a full-size position is on.
+    ``net`` is ``None`` while no trustworthy prices exist. ``capital`` is all the money at work or waiting (KRW, at
+    cost); ``filled_share`` how much of a full-size position is on.
     """
 
     direction: Direction

@@ -1,0 +1,159 @@
+"""How much to trade: 95 % of what lies on each venue, the smaller leg deciding, in whole lots."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from kimp.order.engine.settings import EngineSettings
+from kimp.order.engine.state import EngineState, Slot
+from kimp.shared.domain.instruments import Instrument, Kind, Pair, Side
+from kimp.shared.domain.money import ONE, ZERO
+from kimp.shared.domain.signals import Direction, Refusal
+from kimp.shared.messages.records import Phase
+
+
+class Commitment(msgspec.Struct, frozen=True):
+    """One venue's money, in one asset, at cost: ``used`` by positions and orders, out of ``capital`` (both in that
+    asset).
+    """
+
+    asset: str
+    used: Decimal
+    capital: Decimal
+
+    @property
+    def share(self) -> Decimal:
+        """The part of the capital in use; 0 where there is no capital and nothing is used."""
+        return self.used / self.capital if self.capital else ZERO
+
+    def free(self, capital_share: Decimal, part: Decimal = ONE) -> Decimal:
+        """What one entry may still take: ``part`` of the whole budget, and never more than what is left of it."""
+        budget = capital_share * self.capital
+        return max(ZERO, min(part * budget, budget - self.used))
+
+
+class Sizing(msgspec.Struct, frozen=True):
+    """A size that both legs can carry, or why there is none; ``unused`` is the budget the lot leaves idle, per asset."""
+
+    quantity: Decimal
+    refusal: Refusal | None
+    unused: tuple[tuple[str, Decimal], ...]
+
+
+class CapitalAllocator:
+    """Sizes entries of one pair so that committed money stays within the share at every instant.
+
+    ``q = min(0.95·KRW / (ask·(1+fee)), 0.95·USDT·leverage / (bid·(1+fee)))`` (docs/strategy.md), with each price taken
+    at the worst its limit lets it be, because a resting lock counts as committed too. ``SHORT_PREMIUM`` sells coins
+    held on the Korean venue, so its Korean budget is counted in coins.
+    """
+
+    def __init__(self, pair: Pair, settings: EngineSettings) -> None:
+        self._pair = pair
+        self._settings = settings
+
+    def size(
+        self,
+        state: EngineState,
+        direction: Direction,
+        korea_limit: Decimal,
+        abroad_limit: Decimal,
+        part: Decimal = ONE,
+    ) -> Sizing:
+        """The largest quantity (base coins) for ``part`` of a full position, at limits that are the worst prices
+        possible.
+
+        A sale of contracts may fill above its limit, so its margin is counted with ``slippage_max`` on both sides of
+        the touch.
+        """
+        settings = self._settings
+        korea, abroad = self._pair.korea, self._pair.abroad
+        korea_unit = korea_limit * (ONE + korea.fee_rate) if direction.korea_side is Side.BUY else ONE
+        abroad_unit = margin_per_coin(abroad, direction.korea_side.opposite, abroad_limit, settings)
+        korea_free = self.korea(state, direction).free(settings.capital_share, part)
+        abroad_free = self.abroad(state).free(settings.capital_share, part)
+        wanted = min(korea_free / korea_unit, abroad_free / abroad_unit)
+        quantity = (wanted // self._pair.lot) * self._pair.lot
+        unused = (
+            (korea.quote if direction.korea_side is Side.BUY else korea.base, korea_free - quantity * korea_unit),
+            (abroad.quote, abroad_free - quantity * abroad_unit),
+        )
+        fits = korea.rules.permits(quantity, korea_limit) and abroad.rules.permits(quantity, abroad_limit)
+        return Sizing(quantity if fits else ZERO, None if fits else Refusal.TOO_SMALL, unused)
+
+    def korea(self, state: EngineState, direction: Direction) -> Commitment:
+        """The Korean venue's money: KRW for buying, coins for ``SHORT_PREMIUM``."""
+        leg = self._pair.korea
+        asset = leg.quote if direction.korea_side is Side.BUY else leg.base
+        wallet = state.ledger.wallet(leg.venue, asset)
+        held = sum((_spot_use(slot, leg, asset) for slot in state.slots.values()), ZERO)
+        locked = sum((_spot_lock(state, slot, leg, asset) for slot in state.slots.values()), ZERO)
+        return Commitment(asset, held + locked, wallet + held - self._hedged_coins(state, asset))
+
+    def _hedged_coins(self, state: EngineState, asset: str) -> Decimal:
+        """Coins in the wallet that belong to long positions: not for sale as inventory."""
+        if asset != self._pair.korea.base:
+            return ZERO
+        positions = [slot.position for slot in state.slots.values() if slot.position and self._pair.korea in slot.legs]
+        return sum((max(ZERO, position.leg(self._pair.korea.id).quantity) for position in positions), ZERO)
+
+    def abroad(self, state: EngineState) -> Commitment:
+        """The perpetual venue's USDT: margin of contracts and of opening orders, out of the wallet without unrealised
+        profit.
+        """
+        leg = self._pair.abroad
+        wallet = state.ledger.wallet(leg.venue, leg.quote)
+        held = sum((_margin_use(state, slot, leg, self._settings) for slot in state.slots.values()), ZERO)
+        return Commitment(leg.quote, held, wallet)
+
+    def capital(self, state: EngineState) -> tuple[Decimal, Decimal]:
+        """All money at cost as (KRW, USDT); coins that are inventory for ``SHORT_PREMIUM`` are not part of it."""
+        korea = self.korea(state, Direction.LONG_PREMIUM)
+        return korea.capital, self.abroad(state).capital
+
+
+def margin_per_coin(leg: Instrument, side: Side, limit: Decimal, settings: EngineSettings) -> Decimal:
+    """Margin and fee that one contract coin needs at the worst price of a limit order (quote asset)."""
+    if side is Side.SELL:
+        # The limit of a sale is its lowest price; the highest it may meet is as far above the touch as the limit is
+        # below.
+        limit = limit * (ONE + 2 * settings.slippage_max)
+    return limit * (ONE / settings.leverage + leg.fee_rate)
+
+
+def _spot_use(slot: Slot, leg: Instrument, asset: str) -> Decimal:
+    position = slot.position
+    if position is None or leg not in slot.legs:
+        return ZERO
+    held = position.leg(leg.id)
+    if asset == leg.quote:
+        return max(ZERO, -held.cash) if held.quantity > ZERO else ZERO
+    return max(ZERO, -held.quantity)
+
+
+def _spot_lock(state: EngineState, slot: Slot, leg: Instrument, asset: str) -> Decimal:
+    total = ZERO
+    for client_id in slot.unsettled:
+        tracked = state.orders[client_id]
+        order = tracked.order
+        if order.instrument_id != leg.id:
+            continue
+        if order.side is Side.BUY and asset == leg.quote:
+            total += tracked.open_quantity * order.limit * (ONE + leg.fee_rate)
+        elif order.side is Side.SELL and asset == leg.base and slot.phase is Phase.ENTERING:
+            total += tracked.open_quantity
+    return total
+
+
+def _margin_use(state: EngineState, slot: Slot, leg: Instrument, settings: EngineSettings) -> Decimal:
+    if leg.kind is not Kind.PERPETUAL or leg not in slot.legs:
+        return ZERO
+    held = slot.position.leg(leg.id) if slot.position else None
+    total = abs(held.cash) / settings.leverage if held is not None and held.quantity != ZERO else ZERO
+    for client_id in slot.unsettled:
+        tracked = state.orders[client_id]
+        if tracked.order.instrument_id == leg.id and not tracked.order.reduce_only:
+            total += tracked.open_quantity * margin_per_coin(leg, tracked.order.side, tracked.order.limit, settings)
+    return total

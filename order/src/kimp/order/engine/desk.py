@@ -1,0 +1,239 @@
+"""Decides for one strategy on one pair: gates, then the strategy, then our own refusals, then size, then the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+
+from kimp.order.engine.allocator import CapitalAllocator, Sizing
+from kimp.order.engine.executor import OrderExecutor
+from kimp.order.engine.exit_validator import ExitValidator, worst_limit
+from kimp.order.engine.guards import entry_refusals
+from kimp.order.engine.market import MarketState
+from kimp.order.engine.outbox import Outbox
+from kimp.order.engine.settings import EngineSettings
+from kimp.order.engine.state import EngineState, Slot
+from kimp.shared.domain.books import Book
+from kimp.shared.domain.fx import USD
+from kimp.shared.domain.instruments import InstrumentId, Pair, Side
+from kimp.shared.domain.money import ONE, ZERO
+from kimp.shared.domain.positions import Action, ExitVerdict, LegPlan, Plan, Position
+from kimp.shared.domain.premium import KimpCalculator
+from kimp.shared.domain.signals import Direction, Enter, Exit, Refusal, Signal
+from kimp.shared.domain.time import Nanos
+from kimp.shared.messages.events import PositionSeen
+from kimp.shared.messages.notices import PositionMismatch
+from kimp.shared.messages.records import Phase
+from kimp.shared.ports.strategy import MarketView, PositionView, Strategy
+
+
+class PairDesk:
+    """One slot's decisions. ``refusals`` counts why nothing was done; ``last_signal`` is what the strategy said last."""
+
+    def __init__(
+        self,
+        slot: Slot,
+        strategy: Strategy,
+        pair: Pair,
+        state: EngineState,
+        market: MarketState,
+        executor: OrderExecutor,
+        settings: EngineSettings,
+    ) -> None:
+        self.slot = slot
+        self.strategy = strategy
+        self.pair = pair
+        self.refusals: Counter[str] = Counter()
+        self.last_signal: Signal | None = None
+        self.last_refusals: tuple[Refusal, ...] = ()
+        self.allocator = CapitalAllocator(pair, settings)
+        self.validator = ExitValidator(pair, settings)
+        self._state = state
+        self._market = market
+        self._executor = executor
+        self._settings = settings
+        self._ratio = KimpCalculator(pair).ratio
+        self._korea_id, self._abroad_id = pair.korea.id, pair.abroad.id
+        self._mismatched: set[InstrumentId] = set()
+        self._capital = (ZERO, ZERO)
+        self._capital_version = -1
+
+    def consider(self, at: Nanos) -> None:
+        """New quotes are in: let the strategy see them and do what it says, as far as that is safe."""
+        refusals = self._market.undecidable(self.pair, at)
+        if refusals:
+            self._refuse(refusals)
+            return
+        korea, abroad = self._market.books[self._korea_id], self._market.books[self._abroad_id]
+        view = self._view(at, korea.asks[0].price, korea.bids[0].price, abroad.bids[0].price, abroad.asks[0].price)
+        self.strategy.observe(view)
+        phase = self.slot.phase
+        if phase is not Phase.FLAT and phase is not Phase.OPEN:
+            return
+        position = self._position_view(korea, abroad)
+        signal = self.last_signal = self.strategy.decide(view, position)
+        if type(signal) is Enter:
+            self._enter(signal, position, at, korea, abroad)
+        elif type(signal) is Exit:
+            self._exit(signal, at, korea, abroad)
+
+    def verdict(self, at: Nanos) -> ExitVerdict | None:
+        """Whether the open pair could be closed now and what waiting costs; ``None`` when flat or the quotes are not
+        good.
+        """
+        if self.slot.position is None or self._market.undecidable(self.pair, at):
+            return None
+        return self._judge(self.slot.position, at)
+
+    def compare(self, seen: PositionSeen, out: Outbox) -> None:
+        """Hold a venue's word on a leg against our books; a difference blocks entries until it is gone."""
+        if seen.instrument_id not in (self._korea_id, self._abroad_id) or self.slot.unsettled:
+            return
+        position = self.slot.position
+        ours = position.leg(seen.instrument_id).quantity if position else ZERO
+        if ours == seen.quantity:
+            self._mismatched.discard(seen.instrument_id)
+        elif seen.instrument_id not in self._mismatched:
+            self._mismatched.add(seen.instrument_id)
+            out.notify(PositionMismatch(self.slot.key, seen.instrument_id, ours, seen.quantity))
+
+    # -- what the strategy sees ------------------------------------------------------------------------------------
+
+    def _view(self, at: Nanos, ask: Decimal, bid: Decimal, perp_bid: Decimal, perp_ask: Decimal) -> MarketView:
+        rate = self._market.rate(self._settings.signal_basis)
+        assert rate is not None
+        funding = self._market.funding.get(self._abroad_id)
+        usdkrw = self._market.rates.get(USD)
+        return MarketView(
+            at,
+            self._ratio(ask, perp_bid, rate),
+            self._ratio(bid, perp_ask, rate),
+            None if funding is None else funding.rate,
+            usdkrw.value if usdkrw is not None and usdkrw.is_valid(at) else None,
+        )
+
+    def _position_view(self, korea: Book, abroad: Book) -> PositionView | None:
+        position = self.slot.position
+        if position is None:
+            return None
+        rate = self._valuation_rate()
+        if self._capital_version != self._state.version:
+            self._capital = self.allocator.capital(self._state)
+            self._capital_version = self._state.version
+        won, dollars = self._capital
+        return PositionView(
+            position.direction,
+            position.opened_at,
+            self.validator.net(position, korea, abroad, rate),
+            won + dollars * rate,
+            self._filled_share(position),
+        )
+
+    def _filled_share(self, position: Position) -> Decimal:
+        korea = self.allocator.korea(self._state, position.direction)
+        full = korea.capital * self._settings.capital_share
+        return korea.used / full if full else ONE
+
+    def _valuation_rate(self) -> Decimal:
+        rate = self._market.rate(self._settings.valuation_basis)
+        assert rate is not None
+        return rate
+
+    # -- entering --------------------------------------------------------------------------------------------------
+
+    def _enter(self, signal: Enter, position: PositionView | None, at: Nanos, korea: Book, abroad: Book) -> None:
+        refusals = self._entry_refusals(at)
+        if refusals:
+            self._refuse(refusals)
+            return
+        side = signal.direction.korea_side
+        slippage = self._settings.slippage_max
+        korea_limit = worst_limit(self.pair.korea, korea.touch(side), side, slippage)
+        abroad_limit = worst_limit(self.pair.abroad, abroad.touch(side.opposite), side.opposite, slippage)
+        sizing = self.allocator.size(self._state, signal.direction, korea_limit, abroad_limit, signal.share)
+        refusal = sizing.refusal or self._refusal_at_size(signal, position, sizing, at, korea, abroad)
+        if refusal:
+            self._refuse((refusal,))
+            return
+        legs = (
+            LegPlan(self._korea_id, side, sizing.quantity, korea_limit, korea.mid()),
+            LegPlan(self._abroad_id, side.opposite, sizing.quantity, abroad_limit, abroad.mid()),
+        )
+        self._begin(Action.ENTER, signal.direction, legs, at, signal.reason)
+
+    def _entry_refusals(self, at: Nanos) -> tuple[Refusal, ...]:
+        own = entry_refusals(self._state, self.slot, self._settings, at)
+        mismatch = (Refusal.POSITION_MISMATCH,) if self._mismatched else ()
+        return own + mismatch + self._market.entry_refusals(self.pair, at)
+
+    def _refusal_at_size(
+        self, signal: Enter, position: PositionView | None, sizing: Sizing, at: Nanos, korea: Book, abroad: Book
+    ) -> Refusal | None:
+        """Ask the strategy again with the prices its real size would get: a good touch is not a good fill."""
+        korea_buy, abroad_buy = (book.vwap(Side.BUY, sizing.quantity) for book in (korea, abroad))
+        korea_sell, abroad_sell = (book.vwap(Side.SELL, sizing.quantity) for book in (korea, abroad))
+        if korea_buy is None or korea_sell is None or abroad_buy is None or abroad_sell is None:
+            return Refusal.BOOK_TOO_THIN
+        view = self._view(at, korea_buy, korea_sell, abroad_sell, abroad_buy)
+        confirmed = self.strategy.decide(view, position)
+        is_same = isinstance(confirmed, Enter) and confirmed.direction is signal.direction
+        return None if is_same else Refusal.NOT_AT_SIZE
+
+    # -- leaving ---------------------------------------------------------------------------------------------------
+
+    def _exit(self, signal: Exit, at: Nanos, korea: Book, abroad: Book) -> None:
+        position = self.slot.position
+        if position is None:
+            self._refuse((Refusal.NOT_HELD,))
+            return
+        verdict = self._judge(position, at)
+        if not verdict.is_allowed:
+            self._refuse(tuple(Refusal(reason) for reason in verdict.refusals))
+            return
+        limits = dict(verdict.bounds)
+        references = {self._korea_id: korea.mid(), self._abroad_id: abroad.mid()}
+        legs = []
+        for leg in (self.pair.korea, self.pair.abroad):
+            held = position.leg(leg.id).quantity
+            if leg.rules.permits(leg.rules.floor(abs(held)), limits[leg.id]):
+                side = Side.SELL if held > ZERO else Side.BUY
+                is_contract = leg.id == self._abroad_id
+                legs.append(
+                    LegPlan(leg.id, side, leg.rules.floor(abs(held)), limits[leg.id], references[leg.id], is_contract)
+                )
+        self._begin(Action.EXIT, position.direction, tuple(legs), at, signal.reason)
+
+    def _judge(self, position: Position, at: Nanos) -> ExitVerdict:
+        return self.validator.verdict(
+            position,
+            self._market.books[self._korea_id],
+            self._market.books[self._abroad_id],
+            self._valuation_rate(),
+            at,
+            self._market.funding.get(self._abroad_id),
+        )
+
+    # -- both ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, action: Action, direction: Direction, legs: tuple[LegPlan, ...], at: Nanos, reason: str) -> None:
+        signal_id = f"{self.slot.key}:{action.value}:{at}"
+        if signal_id in self._state.consumed:
+            self._refuse((Refusal.SIGNAL_CONSUMED,))
+            return
+        plan = Plan(
+            signal_id,
+            self.slot.strategy,
+            self.slot.symbol,
+            action,
+            direction,
+            legs,
+            at,
+            self._valuation_rate(),
+            reason,
+        )
+        self._executor.begin(self.slot, plan)
+
+    def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
+        self.last_refusals = refusals
+        for refusal in refusals:
+            self.refusals[refusal.value] += 1

@@ -1,0 +1,320 @@
+"""Sends a plan's legs together, learns what became of them, and repairs what does not match.
+
+``FLAT → ENTERING → OPEN → EXITING → FLAT``, with ``REPAIRING`` wherever one leg filled and the other did not, and
+``HALTED`` when repair did not work quickly. A plan has any number of legs; only balancing needs two.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from kimp.order.engine.market import MarketState
+from kimp.order.engine.outbox import Outbox
+from kimp.order.engine.repair import choose_repair, imbalance
+from kimp.order.engine.settings import EngineSettings
+from kimp.order.engine.state import FOREIGN_SIGNAL, EngineState, Slot
+from kimp.order.engine.tracker import TrackedOrder
+from kimp.shared.domain.funding import FundingPayment
+from kimp.shared.domain.instruments import InstrumentId
+from kimp.shared.domain.money import ONE, ZERO
+from kimp.shared.domain.orders import ClientId, Fill, Order, OrderReport, OrderStatus, Outcome, Rejected, Unknown
+from kimp.shared.domain.positions import Action, LegPlan, Mark, Plan, Position, Purpose
+from kimp.shared.domain.time import Nanos
+from kimp.shared.messages.notices import (
+    ForcedLoss,
+    ForeignFill,
+    LegNaked,
+    LegRepaired,
+    OrderUnresolved,
+    PairClosed,
+    PairOpened,
+    RepairFailing,
+)
+from kimp.shared.messages.records import (
+    FillBooked,
+    FundingBooked,
+    OrderClosed,
+    OrderIntended,
+    OrderLost,
+    OrderOutcome,
+    Phase,
+    PhaseEntered,
+    PlanMade,
+)
+
+ORDER_TIMER = "order:"
+REPAIR_TIMER = "repair:"
+
+
+class OrderExecutor:
+    """The two-leg state machine over one engine's state. Every method appends its effects to the outbox, in order."""
+
+    def __init__(self, state: EngineState, market: MarketState, outbox: Outbox, settings: EngineSettings) -> None:
+        self._state = state
+        self._market = market
+        self._out = outbox
+        self._settings = settings
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def begin(self, slot: Slot, plan: Plan) -> None:
+        """Journal the plan and every intent, then send all legs in one effect."""
+        assert not slot.unsettled, f"{slot.key} still has orders in flight"
+        assert plan.signal_id not in self._state.consumed, f"signal {plan.signal_id} was consumed before"
+        purpose = Purpose.ENTER if plan.action is Action.ENTER else Purpose.EXIT
+        self._out.record(PlanMade(plan.decided_at, plan))
+        self._send(slot, plan.legs, purpose, plan.decided_at)
+
+    def _send(self, slot: Slot, legs: tuple[LegPlan, ...], purpose: Purpose, at: Nanos) -> None:
+        assert slot.plan is not None
+        signal_id = slot.position.signal_id if slot.position else slot.plan.signal_id
+        orders = []
+        for leg in legs:
+            client_id = slot.next_client_id(leg.instrument_id)
+            order = Order(client_id, leg.instrument_id, leg.side, leg.quantity, leg.limit, reduce_only=leg.reduce_only)
+            self._out.record(OrderIntended(at, order, slot.key, signal_id, purpose, leg.reference))
+            orders.append(order)
+        self._out.place(tuple(orders))
+        for order in orders:
+            self._out.timer(ORDER_TIMER + order.client_id, at + self._settings.answer_timeout)
+
+    def resume(self, slot: Slot, at: Nanos) -> None:
+        """After a restart: ask about every order whose end is not proven, or settle what already is."""
+        for client_id in tuple(slot.unsettled):
+            self._ask(self._state.orders[client_id])
+            self._out.timer(ORDER_TIMER + client_id, at + self._settings.answer_timeout)
+        if slot.phase not in (Phase.FLAT, Phase.OPEN) or slot.position is not None:
+            self._settle(slot, at)
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def on_answer(self, client_id: ClientId, outcome: Outcome, at: Nanos) -> None:
+        """A venue answered or failed to: an unknown outcome is asked about at once and never sent again."""
+        tracked = self._state.orders.get(client_id)
+        if tracked is None or tracked.is_settled:
+            return
+        self._out.record(OrderOutcome(at, client_id, outcome))
+        if isinstance(outcome, Unknown):
+            self._ask(tracked)
+        elif isinstance(outcome, Rejected):
+            self._settle(self._state.slots[tracked.slot], at)
+
+    def on_report(self, report: OrderReport, at: Nanos) -> None:
+        """The venue told of an order. Its fills count first; "done" is final only once they add up to what it executed."""
+        tracked = self._state.orders.get(report.client_id)
+        if tracked is None:
+            return
+        for fill in report.fills:
+            self._book(fill, at)
+        if tracked.is_settled:
+            self._settle(self._state.slots[tracked.slot], at)
+        elif report.status is OrderStatus.ABSENT:
+            self._on_absent(tracked, at)
+        elif report.status is OrderStatus.DONE:
+            tracked.misses = 0
+            if tracked.executed != report.executed:
+                self._out.record(OrderClosed(at, report.client_id, report.executed))
+            if tracked.is_settled:
+                self._settle(self._state.slots[tracked.slot], at)
+            elif not report.fills:
+                self._ask(tracked)
+
+    def _on_absent(self, tracked: TrackedOrder, at: Nanos) -> None:
+        if tracked.is_proven_to_exist:
+            return
+        tracked.misses += 1
+        is_late = at >= tracked.intended_at + self._settings.lost_after
+        if is_late and tracked.misses >= self._settings.lost_misses_min:
+            self._out.record(OrderLost(at, tracked.order.client_id))
+            self._settle(self._state.slots[tracked.slot], at)
+
+    def on_fill(self, fill: Fill, at: Nanos) -> None:
+        """A trade of ours arrived by itself, perhaps late, perhaps again, perhaps not ordered by us."""
+        slot = self._book(fill, at)
+        if slot is not None:
+            self._settle(slot, at)
+
+    def on_timer(self, client_id: ClientId, at: Nanos) -> None:
+        """An order's answer is overdue: ask, and ask again later, until the venue has proven what became of it."""
+        tracked = self._state.orders.get(client_id)
+        if tracked is None or tracked.is_settled:
+            return
+        if not tracked.is_alerted and at >= tracked.intended_at + self._settings.unresolved_after:
+            tracked.is_alerted = True
+            self._out.notify(OrderUnresolved(tracked.slot, client_id))
+        backoff = self._settings.query_backoff
+        wait = backoff[min(tracked.asked, len(backoff) - 1)]
+        if tracked.asked and tracked.is_proven_to_exist:
+            # An IOC order that still rests after being asked about is one the venue forgot to cancel.
+            self._out.cancel(client_id, tracked.order.instrument_id)
+        self._ask(tracked)
+        self._out.timer(ORDER_TIMER + client_id, at + wait)
+
+    def _ask(self, tracked: TrackedOrder) -> None:
+        tracked.asked += 1
+        self._out.query(tracked.order.client_id, tracked.order.instrument_id)
+
+    # -- booking ---------------------------------------------------------------------------------------------------
+
+    def _book(self, fill: Fill, at: Nanos) -> Slot | None:
+        """Enter a fill into the books once; ``None`` when it was there already or concerns no slot."""
+        tracked = self._state.orders.get(fill.client_id)
+        slot = self._state.slots[tracked.slot] if tracked else self._owner(fill.instrument_id)
+        if slot is None or self._state.has_fill(fill):
+            return None
+        instrument = slot.leg(fill.instrument_id)
+        krw_rate = self._market.krw_rate(instrument) or self._decided_rate(slot)
+        if tracked is not None:
+            signal_id = slot.position.signal_id if slot.position else tracked.signal_id
+            purpose, reference = tracked.purpose, tracked.reference
+        else:
+            is_ours = slot.position is not None and _reduces(slot.position, fill)
+            signal_id = slot.position.signal_id if is_ours and slot.position else FOREIGN_SIGNAL
+            purpose, reference = Purpose.FOREIGN, fill.price
+        self._out.record(FillBooked(at, slot.key, signal_id, fill, purpose, reference, krw_rate))
+        if tracked is None:
+            self._out.notify(ForeignFill(slot.key, fill.instrument_id, fill.client_id, fill.quantity))
+        return slot
+
+    def on_funding(self, payment: FundingPayment, at: Nanos) -> None:
+        """Book a funding settlement on the position it was for."""
+        slot = self._owner(payment.instrument_id)
+        if slot is None:
+            return
+        krw_rate = self._market.krw_rate(slot.leg(payment.instrument_id)) or self._decided_rate(slot)
+        signal_id = slot.position.signal_id if slot.position else FOREIGN_SIGNAL
+        self._out.record(FundingBooked(at, slot.key, signal_id, payment, krw_rate))
+
+    def _owner(self, instrument_id: InstrumentId) -> Slot | None:
+        for slot in self._state.slots.values():
+            if any(leg.id == instrument_id for leg in slot.legs):
+                return slot
+        return None
+
+    @staticmethod
+    def _decided_rate(slot: Slot) -> Decimal:
+        # A fill must be booked even before the first FX quote after a restart; the plan carries the rate it was decided
+        # at.
+        return slot.plan.krw_rate if slot.plan else ONE
+
+    # -- settling --------------------------------------------------------------------------------------------------
+
+    def _settle(self, slot: Slot, at: Nanos) -> None:
+        """Once nothing is in flight: finish when the legs match, repair when they do not."""
+        if slot.unsettled:
+            return
+        if slot.position is None:
+            if slot.phase is not Phase.FLAT:
+                self._out.record(PhaseEntered(at, slot.key, Phase.FLAT, "nothing_filled"))
+            return
+        self.repair(slot, at)
+
+    def repair(self, slot: Slot, at: Nanos) -> None:
+        """Send the next repair order if the legs do not match; finish the plan if they do (or only dust is left)."""
+        if slot.position is None or slot.unsettled:
+            return
+        exposure = imbalance(slot)
+        if exposure == ZERO:
+            self._finish(slot, at)
+            return
+        choice = choose_repair(slot, exposure, self._market, self._settings)
+        if choice.is_dust:
+            self._finish(slot, at)
+            return
+        self._enter_repair(slot, exposure, at)
+        due = self._repair_due(slot)
+        if choice.leg is None or at < due:
+            self._out.timer(REPAIR_TIMER + slot.key, max(due, at + self._settings.repair_pause))
+        else:
+            self._send(slot, (choice.leg,), Purpose.REPAIR, at)
+
+    def _repair_due(self, slot: Slot) -> Nanos:
+        """When the next repair may leave: the first two at once, then ever later, and slowly once halted."""
+        if slot.phase is Phase.HALTED:
+            return slot.repaired_at + self._settings.halted_retry
+        return slot.repaired_at + self._settings.repair_pause * max(0, slot.repairs - 1)
+
+    def on_repair_timer(self, slot: Slot, at: Nanos) -> None:
+        """Time to look at an unfinished repair again."""
+        if slot.phase in (Phase.REPAIRING, Phase.HALTED):
+            self.repair(slot, at)
+
+    def _enter_repair(self, slot: Slot, exposure: Decimal, at: Nanos) -> None:
+        assert slot.position is not None
+        if slot.plan is None:
+            # A foreign fill broke an open pair: its repair is a decision of its own, with ids of its own.
+            self._out.record(PlanMade(at, _repair_plan(slot, slot.position, self._market, at)))
+            self._out.notify(LegNaked(slot.key, slot.position.signal_id, exposure))
+        elif slot.phase not in (Phase.REPAIRING, Phase.HALTED):
+            self._out.record(PhaseEntered(at, slot.key, Phase.REPAIRING, "legs_differ"))
+            self._out.notify(LegNaked(slot.key, slot.position.signal_id, exposure))
+        if slot.phase is Phase.REPAIRING and slot.repairs >= self._settings.quick_repairs_max:
+            self._out.record(PhaseEntered(at, slot.key, Phase.HALTED, "repair_failing"))
+            self._out.notify(RepairFailing(slot.key, slot.position.signal_id, exposure, slot.repairs))
+
+    def _finish(self, slot: Slot, at: Nanos) -> None:
+        position, plan = slot.position, slot.plan
+        assert position is not None
+        if slot.phase in (Phase.OPEN, Phase.FLAT):
+            return
+        if slot.phase in (Phase.REPAIRING, Phase.HALTED):
+            self._out.notify(LegRepaired(slot.key, position.signal_id))
+        if not self._is_over(slot, position):
+            self._out.record(PhaseEntered(at, slot.key, Phase.OPEN, "legs_match"))
+            if plan is not None and plan.action is Action.ENTER and slot.has_filled:
+                self._out.notify(_opened(slot, position, plan))
+            return
+        assert plan is not None
+        reason = "entry_unwound" if plan.action is Action.ENTER else plan.reason
+        self._out.record(PhaseEntered(at, slot.key, Phase.FLAT, reason, self._marks(slot)))
+        closed = slot.closed[-1]
+        is_loss = closed.breakdown.net < ZERO
+        self._out.notify(PairClosed(slot.key, position.signal_id, closed.breakdown, is_loss))
+        if is_loss:
+            self._out.notify(ForcedLoss(slot.key, position.signal_id, closed.breakdown.net, reason))
+
+    def _is_over(self, slot: Slot, position: Position) -> bool:
+        """Whether nothing is left that either venue would let us trade: what remains then is dust, carried in the
+        ledger.
+        """
+        for instrument in slot.legs:
+            held = abs(position.leg(instrument.id).quantity)
+            if held == ZERO:
+                continue
+            book = self._market.books.get(instrument.id)
+            if book is None or instrument.rules.permits(instrument.rules.floor(held), book.mid()):
+                return False
+        return True
+
+    def _marks(self, slot: Slot) -> tuple[tuple[InstrumentId, Mark], ...]:
+        marks = []
+        for instrument in slot.legs:
+            mark = self._market.mark(instrument)
+            krw_rate = self._market.krw_rate(instrument) or self._decided_rate(slot)
+            marks.append((instrument.id, mark or Mark(ZERO, krw_rate)))
+        return tuple(marks)
+
+
+def _reduces(position: Position, fill: Fill) -> bool:
+    return position.leg(fill.instrument_id).quantity * fill.side.sign < ZERO
+
+
+def _repair_plan(slot: Slot, position: Position, market: MarketState, at: Nanos) -> Plan:
+    rates = [rate for leg in slot.legs if (rate := market.krw_rate(leg)) is not None]
+    return Plan(
+        signal_id=f"{slot.key}:repair:{at}",
+        strategy=slot.strategy,
+        symbol=slot.symbol,
+        action=Action.REPAIR,
+        direction=position.direction,
+        legs=(),
+        decided_at=at,
+        krw_rate=rates[-1] if rates else ONE,
+        reason="foreign_fill",
+    )
+
+
+def _opened(slot: Slot, position: Position, plan: Plan) -> PairOpened:
+    first, last = position.legs[0], position.legs[-1]
+    premium = -first.cash / (last.cash * plan.krw_rate) - ONE if last.cash and len(position.legs) > 1 else ZERO
+    return PairOpened(slot.key, position.signal_id, plan.direction, abs(first.quantity), premium)

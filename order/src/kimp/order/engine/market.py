@@ -1,0 +1,131 @@
+"""The volatile half of the engine's state: the latest quotes, rebuilt from feeds after a restart, never journaled."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from kimp.order.engine.settings import EngineSettings
+from kimp.shared.domain.books import Book, BookFault
+from kimp.shared.domain.funding import FundingRate
+from kimp.shared.domain.fx import KRW, FxQuote
+from kimp.shared.domain.instruments import Instrument, InstrumentId, Pair, Venue
+from kimp.shared.domain.money import ONE
+from kimp.shared.domain.positions import Mark
+from kimp.shared.domain.premium import Basis
+from kimp.shared.domain.signals import Refusal
+from kimp.shared.domain.time import Nanos
+from kimp.shared.messages.events import ClockMeasured, FeedBack, FeedLost, MarketMoved, VenueChanged
+
+NO_REFUSALS: tuple[Refusal, ...] = ()
+
+
+class MarketState:
+    """Latest book, rate and health per source. A faulty book drops the good one before it: nothing is known then."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._basis_asset = {basis: basis.asset for basis in Basis}
+        self.books: dict[InstrumentId, Book] = {}
+        self.rates: dict[str, FxQuote] = {}
+        self.funding: dict[InstrumentId, FundingRate] = {}
+        self.faults: dict[InstrumentId, BookFault] = {}
+        self._lost: set[InstrumentId] = set()
+        self._trusted_from: dict[InstrumentId, Nanos] = {}
+        self._down: set[Venue] = set()
+        self._skewed: set[Venue] = set()
+
+    def see(self, event: MarketMoved) -> None:
+        """Take in new quotes. Older ones than those known are ignored: feeds may deliver out of order."""
+        for rate in event.rates:
+            known = self.rates.get(rate.base)
+            if known is None or rate.at >= known.at:
+                self.rates[rate.base] = rate
+        for funding in event.funding:
+            self.funding[funding.instrument_id] = funding
+        for book in event.books:
+            self._see_book(book)
+
+    def _see_book(self, book: Book) -> None:
+        instrument_id = book.instrument_id
+        known = self.books.get(instrument_id)
+        if known is not None and book.venue_at < known.venue_at:
+            return
+        fault = book.fault()
+        if fault is None:
+            self.books[instrument_id] = book
+            if self.faults:
+                self.faults.pop(instrument_id, None)
+        else:
+            self.books.pop(instrument_id, None)
+            self.faults[instrument_id] = fault
+
+    def note(self, event: FeedLost | FeedBack | VenueChanged | ClockMeasured) -> None:
+        """Take in a change of a source's health."""
+        match event:
+            case FeedLost(instrument_id=lost):
+                self._lost.add(lost)
+                self.books.pop(lost, None)
+            case FeedBack(at=at, instrument_id=back):
+                self._lost.discard(back)
+                self._trusted_from[back] = at + self._settings.quarantine
+            case VenueChanged(venue=venue, is_available=is_available):
+                (self._down.discard if is_available else self._down.add)(venue)
+            case ClockMeasured(venue=venue, skew=skew):
+                too_far = abs(skew) > self._settings.clock_skew_max
+                (self._skewed.add if too_far else self._skewed.discard)(venue)
+
+    def undecidable(self, pair: Pair, now: Nanos) -> tuple[Refusal, ...]:
+        """Why no decision of any kind may be made on these quotes; empty when all is well."""
+        korea = self.books.get(pair.korea.id)
+        abroad = self.books.get(pair.abroad.id)
+        if korea is None or abroad is None:
+            return tuple(self._absent(leg.id) for leg in (pair.korea, pair.abroad) if leg.id not in self.books)
+        settings = self._settings
+        oldest = now - settings.book_age_max
+        if korea.venue_at < oldest or abroad.venue_at < oldest:
+            return (Refusal.BOOK_STALE,)
+        if abs(korea.venue_at - abroad.venue_at) > settings.leg_skew_max:
+            return (Refusal.LEGS_SKEWED,)
+        if self._rate_refusal(settings.valuation_basis, now) or self._rate_refusal(settings.signal_basis, now):
+            bases = (settings.valuation_basis, settings.signal_basis)
+            return tuple(dict.fromkeys(why for basis in bases if (why := self._rate_refusal(basis, now))))
+        return NO_REFUSALS
+
+    def entry_refusals(self, pair: Pair, now: Nanos) -> tuple[Refusal, ...]:
+        """Further reasons not to open anything on these sources, though what is held may still be watched and closed."""
+        refusals: list[Refusal] = []
+        for leg in (pair.korea, pair.abroad):
+            if leg.id in self._lost:
+                refusals.append(Refusal.FEED_LOST)
+            if now < self._trusted_from.get(leg.id, 0):
+                refusals.append(Refusal.FEED_QUARANTINED)
+            if leg.venue in self._down:
+                refusals.append(Refusal.VENUE_UNAVAILABLE)
+            if leg.venue in self._skewed:
+                refusals.append(Refusal.CLOCK_SKEWED)
+        return tuple(dict.fromkeys(refusals))
+
+    def rate(self, basis: Basis) -> Decimal | None:
+        """KRW per USDT on that basis as last heard, valid or not; ``None`` if never heard."""
+        quote = self.rates.get(self._basis_asset[basis])
+        return None if quote is None else quote.value
+
+    def krw_rate(self, instrument: Instrument) -> Decimal | None:
+        """KRW per unit of an instrument's quote asset at the valuation basis; for booking what has already happened."""
+        return ONE if instrument.quote == KRW else self.rate(self._settings.valuation_basis)
+
+    def mark(self, instrument: Instrument) -> Mark | None:
+        """The instrument's mid and the worth of its quote asset, ``None`` without a good book or rate."""
+        book, krw_rate = self.books.get(instrument.id), self.krw_rate(instrument)
+        return None if book is None or krw_rate is None else Mark(book.mid(), krw_rate)
+
+    def _absent(self, instrument_id: InstrumentId) -> Refusal:
+        if instrument_id in self._lost:
+            return Refusal.FEED_LOST
+        return Refusal.BOOK_INVALID if instrument_id in self.faults else Refusal.NO_BOOK
+
+    def _rate_refusal(self, basis: Basis, now: Nanos) -> Refusal | None:
+        quote = self.rates.get(self._basis_asset[basis])
+        if quote is None:
+            return Refusal.FX_MISSING
+        return None if quote.is_valid(now) else Refusal.FX_EXPIRED
