@@ -24,9 +24,9 @@ from kimp.shared.domain.time import Nanos
 OWNER = "owner"
 
 SETTLEMENT_STEP = Decimal("0.00000001")
-"""Binance books realised profit in eight decimals of the margin asset (``realizedPnl``). Left at a quotient's 28 digits
-it would
-round differently in the wallet and in what is unsettled, and the ledger would no longer sum to zero."""
+"""Binance books realised profit in eight decimals of the margin asset (``realizedPnl``). A quotient of 28 digits would be
+cut differently in the wallet and in what is unsettled, and the ledger would no longer sum to zero.
+"""
 
 
 class EntryKind(StrEnum):
