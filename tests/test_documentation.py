@@ -1,9 +1,9 @@
 """Every command in the documentation is run, so that no reader is the first to try it.
 
 In fenced ``console``, ``bash`` and ``sh`` blocks of the READMEs and docs/, a line that begins with ``$ `` is a command
-and the lines after it its output; a block without any ``$ `` is all commands. A ``\\`` at the end continues a line, ``#``
-begins a comment. All documents share one directory, as a reader has one clone, and each distinct command runs once, with
-the ``kimp`` of this environment.
+and the lines after it its output; a block without any ``$ `` is all commands. A ``\\`` at the end continues a line,
+``#`` begins a comment. All documents share one directory, as a reader has one clone, and each distinct command runs
+once, with the ``kimp`` of this environment.
 
 What cannot run here stands in ``NOT_RUN`` with the reason; nothing is skipped in silence.
 """
