@@ -38,7 +38,7 @@ class FxQuote(msgspec.Struct, frozen=True, gc=False):
 
 
 def at_par(usdkrw: Price) -> Price:
-    """The official dollar rate taken as the rate of a USDT: what the fx basis (김프) assumes and the usdt basis does not."""
+    """The official dollar rate taken as that of USDT: what the fx basis (김프) assumes and the usdt basis does not."""
     if usdkrw.base != USD:
         raise ValueError(f"{usdkrw} is not a price of the dollar")
     return Price(usdkrw.value, USDT, usdkrw.quote)

@@ -24,8 +24,8 @@ from kimp.shared.domain.time import Nanos
 OWNER = "owner"
 
 SETTLEMENT_STEP = Decimal("0.00000001")
-"""Binance books realised profit in eight decimals of the margin asset (``realizedPnl``). A quotient of 28 digits would be
-cut differently in the wallet and in what is unsettled, and the ledger would no longer sum to zero.
+"""Binance books realised profit in eight decimals of the margin asset (``realizedPnl``). A quotient of 28 digits would
+be cut differently in the wallet and in what is unsettled, and the ledger would no longer sum to zero.
 """
 
 
@@ -100,7 +100,7 @@ class Ledger:
         return True
 
     def fill_entry(self, fill: Fill, instrument: Instrument, signal_id: str, purpose: Purpose) -> Entry:
-        """The entry of a fill. Spot swaps coins for cash; a perpetual books contracts and settles only what it closes."""
+        """The entry of a fill. Spot swaps coins for cash; a perpetual books contracts and settles what it closes."""
         signed = fill.quantity * fill.side.sign
         cash = -signed * fill.price
         trading = f"trading:{signal_id}:{instrument.id}"

@@ -49,7 +49,7 @@ class OrderReported(msgspec.Struct, frozen=True, tag=True):
 
 
 class OrderFilled(msgspec.Struct, frozen=True, tag=True):
-    """A trade of ours; may come twice, late, or before the answer to its order. Foreign when its client id is not ours."""
+    """A trade of ours; may come twice, late, or before its order's answer. Foreign when its client id is not ours."""
 
     at: Nanos
     fill: Fill
