@@ -92,15 +92,15 @@ def premium_chart(result: BacktestResult) -> Spec | None:
         data.append({**median, "line": {"color": "@warning", "width": 1.5, "dash": "dash"}})
     shown = pairs_of(result)[-MARKERS_MAX:]
     data += _entries(shown), _exits([pair for pair in shown if pair.closed_at is not None])
-    threshold = result.meta.get(ENTRY_THRESHOLD)
     layout: Spec = {
         "xaxis": _time_axis(),
         "yaxis": {"ticksuffix": "%", "tickformat": ".1f", "zeroline": True},
         "height": 380,
     }
-    if threshold is not None:
-        layout["shapes"] = [_level(float(threshold) * 100, "@accent")]
-        layout["annotations"] = [_note(f"{labels.ENTRY_LINE.both} {signed_percent(threshold)}", float(threshold) * 100)]
+    if result.meta.get(ENTRY_THRESHOLD) is not None:
+        threshold = float(result.meta[ENTRY_THRESHOLD])
+        layout["shapes"] = [_level(threshold * 100, "@accent")]
+        layout["annotations"] = [_note(f"{labels.ENTRY_LINE.both} {signed_percent(threshold)}", threshold * 100)]
     return {"data": data, "layout": layout}
 
 

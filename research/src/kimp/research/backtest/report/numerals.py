@@ -45,11 +45,6 @@ def moment(at: Nanos | None) -> str:
     return NOTHING if at is None else show(at)[:16]
 
 
-def day(at: Nanos) -> str:
-    """The Korean calendar day."""
-    return show(at)[:10]
-
-
 def span(length: Nanos | None) -> str:
     """How long, in its two largest units: ``12일 3시간``, ``3시간 20분``, ``5분``."""
     if length is None:

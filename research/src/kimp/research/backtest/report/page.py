@@ -95,7 +95,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
-    names = ["won", "signed_won", "percent", "signed_percent", "ratio", "coins", "moment", "day", "span", "plain"]
+    names = ["won", "signed_won", "percent", "signed_percent", "ratio", "coins", "moment", "span", "plain"]
     found.filters.update({name: getattr(numerals, name) for name in names})
     found.filters["tone"] = tone
     return found
