@@ -10,7 +10,7 @@ from kimp.shared.domain.time import DAY, MINUTE, Nanos
 from kimp.shared.errors import ConfigurationError, DataError
 from kimp.storage.archive.layout import files_by_stem
 from kimp.storage.archive.observations import read_fixing, read_funding, read_tether
-from kimp.storage.archive.selection import choose
+from kimp.storage.archive.selection import Choice, choose
 from kimp.storage.archive.tables import moment
 
 
@@ -42,7 +42,10 @@ def read_market(
     """
     _check_request(start, end, interval)
     files = files_by_stem(directory)
-    choice = choose(files, base, interval, start, end)
+    return _loaded(files, choose(files, base, interval, start, end), base, fx)
+
+
+def _loaded(files: dict[str, list[Path]], choice: Choice, base: str, fx: str) -> MarketData:
     korea, abroad = (leg.read(choice.span, choice.interval) for leg in (choice.korea, choice.abroad))
     since, until = choice.span
     if not len(korea) or not len(abroad):
