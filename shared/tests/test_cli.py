@@ -158,6 +158,11 @@ def test_help_lists_every_command_and_warns_of_a_broken_one(kimp: Run) -> None:
     assert ran.err.startswith("warning: the command 'broken' of kimp_test_no_such_module:app cannot be loaded")
 
 
+def test_help_lists_commands_by_name(kimp: Run) -> None:
+    listed = [line.split()[1] for line in kimp("--help").out.split("Commands")[1].splitlines() if line.startswith("│")]
+    assert listed == sorted(listed, key=lambda name: (name in {"group"}, name))
+
+
 def test_a_broken_command_is_an_error_only_when_asked_for(kimp: Run) -> None:
     assert kimp("fine").err == ""
     ran = kimp("broken")

@@ -117,8 +117,8 @@ def _root() -> None:
 
 def _plugins() -> Mapping[str, EntryPoint]:
     """Installed commands by name. A foreign package cannot replace one of ours: its ``trade`` would get our money."""
-    found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, not point.value.startswith("kimp.")))
-    return {point.name: point for point in reversed(found)}
+    ours_last = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value.startswith("kimp.")))
+    return {point.name: point for point in ours_last}
 
 
 def _load(plugin: EntryPoint) -> Any:
