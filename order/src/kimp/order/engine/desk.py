@@ -49,7 +49,7 @@ class PairDesk:
         self.allocator = CapitalAllocator(pair, settings)
         self.validator = ExitValidator(pair, settings)
         self._state = state
-        self._market = market
+        self.market = market
         self._executor = executor
         self._settings = settings
         self._ratio = KimpCalculator(pair).ratio
@@ -60,11 +60,11 @@ class PairDesk:
 
     def consider(self, at: Nanos) -> None:
         """New quotes are in: let the strategy see them and do what it says, as far as that is safe."""
-        refusals = self._market.undecidable(self.pair, at)
+        refusals = self.market.undecidable(self.pair, at)
         if refusals:
             self._refuse(refusals)
             return
-        korea, abroad = self._market.books[self._korea_id], self._market.books[self._abroad_id]
+        korea, abroad = self.market.books[self._korea_id], self.market.books[self._abroad_id]
         view = self._view(at, korea.asks[0].price, korea.bids[0].price, abroad.bids[0].price, abroad.asks[0].price)
         self.strategy.observe(view)
         phase = self.slot.phase
@@ -81,7 +81,7 @@ class PairDesk:
         """Whether the open pair could be closed now and what waiting costs; ``None`` when flat or the quotes are not
         good.
         """
-        if self.slot.position is None or self._market.undecidable(self.pair, at):
+        if self.slot.position is None or self.market.undecidable(self.pair, at):
             return None
         return self._judge(self.slot.position, at)
 
@@ -100,10 +100,10 @@ class PairDesk:
     # -- what the strategy sees ------------------------------------------------------------------------------------
 
     def _view(self, at: Nanos, ask: Decimal, bid: Decimal, perp_bid: Decimal, perp_ask: Decimal) -> MarketView:
-        rate = self._market.rate(self._settings.signal_basis)
+        rate = self.market.rate(self._settings.signal_basis)
         assert rate is not None
-        funding = self._market.funding.get(self._abroad_id)
-        usdkrw = self._market.rates.get(USD)
+        funding = self.market.funding.get(self._abroad_id)
+        usdkrw = self.market.rates.get(USD)
         return MarketView(
             at,
             self._ratio(ask, perp_bid, rate),
@@ -135,7 +135,7 @@ class PairDesk:
         return korea.used / full if full else ONE
 
     def _valuation_rate(self) -> Decimal:
-        rate = self._market.rate(self._settings.valuation_basis)
+        rate = self.market.rate(self._settings.valuation_basis)
         assert rate is not None
         return rate
 
@@ -164,7 +164,7 @@ class PairDesk:
     def _entry_refusals(self, at: Nanos) -> tuple[Refusal, ...]:
         own = entry_refusals(self._state, self.slot, self._settings, at)
         mismatch = (Refusal.POSITION_MISMATCH,) if self._mismatched else ()
-        return own + mismatch + self._market.entry_refusals(self.pair, at)
+        return own + mismatch + self.market.entry_refusals(self.pair, at)
 
     def _refusal_at_size(
         self, signal: Enter, position: PositionView | None, sizing: Sizing, at: Nanos, korea: Book, abroad: Book
@@ -206,11 +206,11 @@ class PairDesk:
     def _judge(self, position: Position, at: Nanos) -> ExitVerdict:
         return self.validator.verdict(
             position,
-            self._market.books[self._korea_id],
-            self._market.books[self._abroad_id],
+            self.market.books[self._korea_id],
+            self.market.books[self._abroad_id],
             self._valuation_rate(),
             at,
-            self._market.funding.get(self._abroad_id),
+            self.market.funding.get(self._abroad_id),
         )
 
     # -- both ------------------------------------------------------------------------------------------------------

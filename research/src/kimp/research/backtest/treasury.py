@@ -1,0 +1,88 @@
+"""The owner's hand: money is put on both venues at the start, and evened out between pairs as a person would do it.
+
+Transfers are never automated (travel rule, 24 h holds), so a backtest may only assume what a person can do: once a
+day at most, and only while nothing is open.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+from kimp.order.engine.engine import TradingEngine
+from kimp.research.simulation.world import World
+from kimp.shared.domain.instruments import Pair, Side
+from kimp.shared.domain.ledger import wallet_of
+from kimp.shared.domain.money import ONE, ZERO, Amount
+from kimp.shared.domain.signals import Direction
+from kimp.shared.domain.time import DAY, Nanos
+from kimp.shared.messages.records import Phase
+
+TOLERANCE = Decimal("0.01")
+"""A split that is off by less than this share of the capital is left alone: nobody moves money for it."""
+
+
+class Rebalance(StrEnum):
+    """When the owner evens out the venues."""
+
+    WHEN_FLAT = "when_flat"
+    NEVER = "never"
+
+    def describe(self) -> str:
+        """The rule in words."""
+        if self is Rebalance.NEVER:
+            return "never: each venue keeps what it won or lost"
+        return "by hand, at most once a day and only while flat, at the valuation rate, free of cost"
+
+
+class Treasury:
+    """Puts money where the strategy needs it. ``next_look`` is when it wants to be asked again."""
+
+    def __init__(self, world: World, engine: TradingEngine, pair: Pair, direction: Direction, capital: Decimal) -> None:
+        self.next_look: Nanos = 0
+        self._world = world
+        self._engine = engine
+        self._pair = pair
+        self._direction = direction
+        self._capital = capital
+        self._transfers = 0
+
+    def look(self, at: Nanos, rule: Rebalance) -> None:
+        """Fund the venues the first time prices are known; afterwards even them out if the rule and the state allow it."""
+        prices = self._prices()
+        if prices is None:
+            return
+        is_first = self._transfers == 0
+        self.next_look = (at // DAY + 1) * DAY
+        if is_first or (rule is Rebalance.WHEN_FLAT and self._is_quiet()):
+            self._even_out(*prices, is_first=is_first)
+
+    def _prices(self) -> tuple[Decimal, Decimal] | None:
+        """KRW per coin in Korea and KRW per USDT, or ``None`` while either is unknown."""
+        book = self._engine.market.books.get(self._pair.korea.id)
+        rate = self._engine.market.rate(self._engine.settings.valuation_basis)
+        return None if book is None or rate is None else (book.mid(), rate)
+
+    def _is_quiet(self) -> bool:
+        slots = self._engine.state.slots.values()
+        return not self._world.is_busy and all(slot.phase is Phase.FLAT and not slot.unsettled for slot in slots)
+
+    def _even_out(self, coin: Decimal, usdt: Decimal, *, is_first: bool) -> None:
+        earned = sum((pair.breakdown.net for slot in self._engine.state.slots.values() for pair in slot.closed), ZERO)
+        total = self._capital + earned
+        if total <= ZERO:
+            return
+        leverage = self._engine.settings.leverage
+        korea, abroad = self._pair.korea, self._pair.abroad
+        buys = self._direction.korea_side is Side.BUY
+        asset, worth = (korea.quote, ONE) if buys else (korea.base, coin)
+        wanted = (
+            (korea, asset, total * leverage / (ONE + leverage) / worth, worth),
+            (abroad, abroad.quote, total / (ONE + leverage) / usdt, usdt),
+        )
+        balance = self._engine.state.ledger.balance
+        missing = [target - balance(wallet_of(leg.venue), name) for leg, name, target, _ in wanted]
+        if is_first or max(abs(gap) * item[3] for gap, item in zip(missing, wanted, strict=True)) > TOLERANCE * total:
+            for gap, (leg, name, _, _) in zip(missing, wanted, strict=True):
+                self._transfers += 1
+                self._world.move_funds(f"{self._transfers}", leg.venue, Amount(gap, name))

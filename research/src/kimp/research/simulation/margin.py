@@ -1,0 +1,48 @@
+"""Margin of simulated perpetuals: what a contract ties up, what it has gained, and when the venue takes it away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from kimp.shared.domain.ledger import realised
+from kimp.shared.domain.money import ONE, ZERO
+
+
+@dataclass(slots=True)
+class Contract:
+    """A one-way position: signed contracts and the cash flow of opening them (quote asset)."""
+
+    quantity: Decimal = ZERO
+    cash: Decimal = ZERO
+
+    def trade(self, signed: Decimal, cash: Decimal) -> Decimal:
+        """Take in a fill; returns what it turned into wallet balance (average-cost profit of the part closed)."""
+        settled = realised(self.quantity, self.cash, signed, cash)
+        self.quantity += signed
+        self.cash += cash - settled
+        return settled
+
+    def unrealised(self, mark: Decimal) -> Decimal:
+        """Profit not yet in the wallet at that mark price."""
+        return self.cash + self.quantity * mark
+
+
+@dataclass(frozen=True, slots=True)
+class MarginRules:
+    """Cross margin of one account: the fractions Binance publishes for BTCUSDT's first bracket (leverageBracket).
+
+    ``liquidation_fee`` is the clearance fee on the notional taken over.
+    """
+
+    leverage: Decimal = ONE
+    maintenance: Decimal = Decimal("0.004")
+    liquidation_fee: Decimal = Decimal("0.0125")
+
+    def equity_change(self, contract: Contract, mark: Decimal) -> Decimal:
+        """How a contract changes what is free: its profit or loss, less its initial margin."""
+        return contract.unrealised(mark) - abs(contract.cash) / self.leverage
+
+    def is_liquidated(self, contract: Contract, wallet: Decimal, mark: Decimal) -> bool:
+        """Whether wallet and profit no longer cover the maintenance margin: a 1x short dies near 1.99 times its entry."""
+        return wallet + contract.unrealised(mark) <= abs(contract.quantity) * mark * self.maintenance
