@@ -1,18 +1,18 @@
 """What the domain tests share: the pair, fills that pay their fee, the worked table and the check of conservation."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
 import pytest
 
-from kimp.shared.domain.instruments import Instrument, InstrumentId, Pair, Side, default_pair
-from kimp.shared.domain.ledger import Ledger
+from kimp.shared.domain.instruments import Instrument, InstrumentId, Pair, Side, Venue, default_pair
+from kimp.shared.domain.ledger import Ledger, transfer_entry
 from kimp.shared.domain.money import ONE, Amount
 from kimp.shared.domain.orders import Fill
-from kimp.shared.domain.positions import LegPosition, Mark, Position
+from kimp.shared.domain.positions import LegPosition, Mark, Position, Purpose
 from kimp.shared.domain.signals import Direction
 
 FEE_RATE = Decimal("0.0005")
@@ -84,7 +84,7 @@ def pair() -> Pair:
 
 @pytest.fixture(scope="session")
 def fill_of() -> Callable[..., Fill]:
-    """Makes a fill of an instrument which pays ``fee_rate`` of its notional in the quote asset."""
+    """Makes a fill of an instrument that pays ``fee_rate`` of its notional in the quote asset."""
 
     def make(
         instrument: Instrument,
@@ -98,6 +98,16 @@ def fill_of() -> Callable[..., Fill]:
     ) -> Fill:
         fee = Amount(quantity * price * fee_rate, instrument.quote)
         return Fill(trade_id, f"kimp-{trade_id}", instrument.id, side, quantity, price, fee, at)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fills_of(fill_of: Callable[..., Fill]) -> Callable[..., list[Fill]]:
+    """Makes numbered fills of one instrument out of (side, quantity, price)."""
+
+    def make(instrument: Instrument, trades: Sequence[tuple[Side, Decimal, Decimal]], **others: Decimal) -> list[Fill]:
+        return [fill_of(instrument, *trade, trade_id=str(i), at=i, **others) for i, trade in enumerate(trades)]
 
     return make
 
@@ -132,9 +142,53 @@ def round_trip(
     return make
 
 
+class FundedLedger(Ledger):
+    """A ledger with money on both venues, and short names for what the venues would show."""
+
+    krw_start, btc_start, usdt_start = Decimal(1_000_000_000), Decimal(10), Decimal(1_000_000)
+
+    def __init__(self, fills: Sequence[Fill] = ()) -> None:
+        super().__init__()
+        self.post(transfer_entry("krw", Venue.UPBIT, Amount(self.krw_start, "KRW"), at=0))
+        self.post(transfer_entry("btc", Venue.UPBIT, Amount(self.btc_start, "BTC"), at=0))
+        self.post(transfer_entry("usdt", Venue.BINANCE, Amount(self.usdt_start, "USDT"), at=0))
+        for fill in fills:
+            self.book(fill)
+
+    def book(self, fill: Fill, signal_id: str = "signal") -> bool:
+        instrument = default_pair("BTC").instrument(fill.instrument_id)
+        return self.post(self.fill_entry(fill, instrument, signal_id, Purpose.ENTER))
+
+    @property
+    def krw(self) -> Decimal:
+        return self.wallet(Venue.UPBIT, "KRW")
+
+    @property
+    def btc(self) -> Decimal:
+        return self.wallet(Venue.UPBIT, "BTC")
+
+    @property
+    def usdt(self) -> Decimal:
+        return self.wallet(Venue.BINANCE, "USDT")
+
+    @property
+    def contracts(self) -> Decimal:
+        return self.balance("binance:contracts", "BTCUSDT")
+
+    @property
+    def unsettled(self) -> Decimal:
+        return self.balance("binance:unsettled:BTCUSDT", "USDT")
+
+
+@pytest.fixture(scope="session")
+def funded() -> type[FundedLedger]:
+    """A class: ``funded(fills)`` is a ledger with money on both venues and those fills booked in turn."""
+    return FundedLedger
+
+
 @pytest.fixture(scope="session")
 def conservation_faults() -> Callable[[Ledger], list[str]]:
-    """Says what a ledger created or lost: assets that do not sum to zero, accounts that are not their postings."""
+    """Names what a ledger created or lost: assets that do not sum to zero, accounts that are not their postings."""
 
     def faults(ledger: Ledger) -> list[str]:
         found = []
