@@ -169,11 +169,12 @@ class BacktestEngine:
             "slippage_model": settings.slippage.describe(),
             "fill_rule": "decided at a bar's close, filled at the next bar's open (limit IOC)",
             "fx_source": official,
-            "valuation": f"KRW-USDT: {tether}"
-            if tether else "KRW-USDT was not recorded: the official rate stands in for it", "funding_source":
-            sources.get("funding", "recorded settlements"), "margin": f"{settings.engine.leverage}x, cross,
-            liquidation simulated", "rebalancing": settings.rebalance.describe(), "idle_usdt": "the exchange-rate gain
-            or loss of idle USDT is the owner's, not the strategy's, and is left out", "annualisation": "365 d",
+            "valuation": f"KRW-USDT: {tether}" if tether else "official rate; KRW-USDT was not recorded",
+            "funding_source": sources.get("funding", "recorded settlements"),
+            "margin": f"{settings.engine.leverage}x, cross, liquidation simulated",
+            "rebalancing": settings.rebalance.describe(),
+            "idle_usdt": "the exchange-rate gain of idle USDT is the owner's, not the strategy's, and is left out",
+            "annualisation": "365 d",
         }
 
 

@@ -170,10 +170,10 @@ class World:
         report = self._venue_of[instrument_id].query(client_id)
         if report.status is OrderStatus.ABSENT:
             return
+        bare = OrderReport(client_id, report.status, report.executed)
         for _ in range(copies):
             for fill in report.fills:
                 self._later(delay, self._filled(fill))
-            bare = OrderReport(client_id, report.status, report.executed)
             self._later(delay, lambda: self._deliver(OrderReported(self.now, bare)))
 
     def _filled(self, fill: Fill) -> Callable[[], None]:
