@@ -55,8 +55,10 @@ class PairDesk:
         self._ratio = KimpCalculator(pair).ratio
         self._korea_id, self._abroad_id = pair.korea.id, pair.abroad.id
         self._mismatched: set[InstrumentId] = set()
-        self._capital = (ZERO, ZERO)
-        self._capital_version = -1
+        self._signal_asset = settings.signal_basis.asset
+        self._valuation_asset = settings.valuation_basis.asset
+        self._holdings = (ZERO, ZERO, ONE)
+        self._holdings_version = -1
 
     def consider(self, at: Nanos) -> None:
         """New quotes are in: let the strategy see them and do what it says, as far as that is safe."""
@@ -100,44 +102,43 @@ class PairDesk:
     # -- what the strategy sees ------------------------------------------------------------------------------------
 
     def _view(self, at: Nanos, ask: Decimal, bid: Decimal, perp_bid: Decimal, perp_ask: Decimal) -> MarketView:
-        rate = self.market.rate(self._settings.signal_basis)
-        assert rate is not None
-        funding = self.market.funding.get(self._abroad_id)
-        usdkrw = self.market.rates.get(USD)
+        market = self.market
+        rate = market.rates[self._signal_asset].value
+        funding = market.funding.get(self._abroad_id)
+        usdkrw = market.rates.get(USD)
         return MarketView(
             at,
             self._ratio(ask, perp_bid, rate),
             self._ratio(bid, perp_ask, rate),
             None if funding is None else funding.rate,
-            usdkrw.value if usdkrw is not None and usdkrw.is_valid(at) else None,
+            usdkrw.value if usdkrw is not None and at <= usdkrw.valid_until else None,
         )
 
     def _position_view(self, korea: Book, abroad: Book) -> PositionView | None:
         position = self.slot.position
         if position is None:
             return None
+        if self._holdings_version != self._state.version:
+            self._holdings = self._holdings_of(position)
+            self._holdings_version = self._state.version
+        won, dollars, filled_share = self._holdings
         rate = self._valuation_rate()
-        if self._capital_version != self._state.version:
-            self._capital = self.allocator.capital(self._state)
-            self._capital_version = self._state.version
-        won, dollars = self._capital
         return PositionView(
             position.direction,
             position.opened_at,
             self.validator.net(position, korea, abroad, rate),
             won + dollars * rate,
-            self._filled_share(position),
+            filled_share,
         )
 
-    def _filled_share(self, position: Position) -> Decimal:
+    def _holdings_of(self, position: Position) -> tuple[Decimal, Decimal, Decimal]:
+        """All money at cost (KRW, USDT) and how much of a full position is on: they change with records, not with quotes."""
         korea = self.allocator.korea(self._state, position.direction)
         full = korea.capital * self._settings.capital_share
-        return korea.used / full if full else ONE
+        return *self.allocator.capital(self._state), korea.used / full if full else ONE
 
     def _valuation_rate(self) -> Decimal:
-        rate = self.market.rate(self._settings.valuation_basis)
-        assert rate is not None
-        return rate
+        return self.market.rates[self._valuation_asset].value
 
     # -- entering --------------------------------------------------------------------------------------------------
 

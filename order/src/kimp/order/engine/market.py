@@ -24,7 +24,9 @@ class MarketState:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._basis_asset = {basis: basis.asset for basis in Basis}
+        self._asset_of = {basis: basis.asset for basis in Basis}
+        bases = (settings.valuation_basis, settings.signal_basis)
+        self._needed = tuple(dict.fromkeys(self._asset_of[basis] for basis in bases))
         self.books: dict[InstrumentId, Book] = {}
         self.rates: dict[str, FxQuote] = {}
         self.funding: dict[InstrumentId, FundingRate] = {}
@@ -36,14 +38,21 @@ class MarketState:
 
     def see(self, event: MarketMoved) -> None:
         """Take in new quotes. Older ones than those known are ignored: feeds may deliver out of order."""
-        for rate in event.rates:
-            known = self.rates.get(rate.base)
-            if known is None or rate.at >= known.at:
-                self.rates[rate.base] = rate
+        for quote in event.rates:
+            known_rate = self.rates.get(quote.base)
+            if known_rate is None or quote.at >= known_rate.at:
+                self._see_rate(quote)
         for funding in event.funding:
             self.funding[funding.instrument_id] = funding
         for book in event.books:
             self._see_book(book)
+
+    def _see_rate(self, quote: FxQuote) -> None:
+        """Keep a rate; one that is no number drops the good one before it, like a faulty book."""
+        if quote.is_usable:
+            self.rates[quote.base] = quote
+        else:
+            self.rates.pop(quote.base, None)
 
     def _see_book(self, book: Book) -> None:
         instrument_id = book.instrument_id
@@ -86,9 +95,10 @@ class MarketState:
             return (Refusal.BOOK_STALE,)
         if abs(korea.venue_at - abroad.venue_at) > settings.leg_skew_max:
             return (Refusal.LEGS_SKEWED,)
-        if self._rate_refusal(settings.valuation_basis, now) or self._rate_refusal(settings.signal_basis, now):
-            bases = (settings.valuation_basis, settings.signal_basis)
-            return tuple(dict.fromkeys(why for basis in bases if (why := self._rate_refusal(basis, now))))
+        for asset in self._needed:
+            quote = self.rates.get(asset)
+            if quote is None or not quote.at <= now <= quote.valid_until:
+                return (Refusal.FX_MISSING if quote is None else Refusal.FX_EXPIRED,)
         return NO_REFUSALS
 
     def entry_refusals(self, pair: Pair, now: Nanos) -> tuple[Refusal, ...]:
@@ -107,7 +117,7 @@ class MarketState:
 
     def rate(self, basis: Basis) -> Decimal | None:
         """KRW per USDT on that basis as last heard, valid or not; ``None`` if never heard."""
-        quote = self.rates.get(self._basis_asset[basis])
+        quote = self.rates.get(self._asset_of[basis])
         return None if quote is None else quote.value
 
     def krw_rate(self, instrument: Instrument) -> Decimal | None:
@@ -123,9 +133,3 @@ class MarketState:
         if instrument_id in self._lost:
             return Refusal.FEED_LOST
         return Refusal.BOOK_INVALID if instrument_id in self.faults else Refusal.NO_BOOK
-
-    def _rate_refusal(self, basis: Basis, now: Nanos) -> Refusal | None:
-        quote = self.rates.get(self._basis_asset[basis])
-        if quote is None:
-            return Refusal.FX_MISSING
-        return None if quote.is_valid(now) else Refusal.FX_EXPIRED

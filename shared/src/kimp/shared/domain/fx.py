@@ -29,7 +29,12 @@ class FxQuote(msgspec.Struct, frozen=True, gc=False):
 
     def is_valid(self, now: Nanos) -> bool:
         """Whether the rate may be used now: finite, positive, published, and not yet expired."""
-        return self.at <= now <= self.valid_until and self.value.is_finite() and self.value > 0
+        return self.at <= now <= self.valid_until and self.is_usable
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this is a rate at all: finite and positive."""
+        return self.value.is_finite() and self.value > 0
 
     @property
     def price(self) -> Price:

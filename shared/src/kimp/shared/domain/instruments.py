@@ -115,11 +115,11 @@ class Instrument(msgspec.Struct, frozen=True):
     kind: Kind
     rules: TradingRules
     fee_rate: Decimal
+    id: InstrumentId = ""
+    """Venue and symbol in one word; made here, once, because every quote is looked up by it."""
 
-    @property
-    def id(self) -> InstrumentId:
-        """Venue and symbol in one word."""
-        return f"{self.venue.value}:{self.symbol}"
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "id", f"{self.venue.value}:{self.symbol}")
 
     def price(self, value: Decimal) -> Price:
         """``value`` as a price of this instrument."""
