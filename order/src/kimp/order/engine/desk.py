@@ -132,7 +132,7 @@ class PairDesk:
         )
 
     def _holdings_of(self, position: Position) -> tuple[Decimal, Decimal, Decimal]:
-        """All money at cost (KRW, USDT) and how much of a full position is on: they change with records, not with quotes."""
+        """All money at cost (KRW, USDT) and the share of a full position: they change with records, not with quotes."""
         korea = self.allocator.korea(self._state, position.direction)
         full = korea.capital * self._settings.capital_share
         return *self.allocator.capital(self._state), korea.used / full if full else ONE
