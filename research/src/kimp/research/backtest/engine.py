@@ -22,6 +22,7 @@ from kimp.research.backtest.result import BacktestResult
 from kimp.research.backtest.tape import Settlement, Tape
 from kimp.research.backtest.trades import open_trade, trades_of
 from kimp.research.backtest.treasury import Rebalance, Treasury
+from kimp.research.simulation.faults import Faults, NoFaults
 from kimp.research.simulation.latency import FixedLatency, LatencyModel
 from kimp.research.simulation.margin import MarginRules
 from kimp.research.simulation.slippage import FixedSlippage, SlippageModel
@@ -51,6 +52,7 @@ class BacktestSettings:
     slippage: SlippageModel = field(default_factory=FixedSlippage)
     latency: LatencyModel = field(default_factory=FixedLatency)
     rebalance: Rebalance = Rebalance.WHEN_FLAT
+    faults: Faults = field(default_factory=NoFaults)
 
 
 class BacktestEngine:
@@ -79,6 +81,7 @@ class BacktestEngine:
                 SimulatedVenue(self.pair.abroad.venue, [self.pair.abroad], {}, margin),
             ],
             latency=self.settings.latency,
+            faults=self.settings.faults,
         )
         self.treasury = Treasury(self.world, self.trading, self.pair, direction, self.settings.capital)
 
