@@ -4,12 +4,14 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kimp.shared.domain.instruments import (
     UPBIT_KRW_BANDS,
+    Instrument,
     Kind,
     Pair,
     Side,
@@ -202,6 +204,13 @@ def test_instruments_are_named_by_venue_and_symbol() -> None:
     assert (abroad.venue, abroad.kind) == (Venue.BINANCE, Kind.PERPETUAL)
     assert str(korea.price(Decimal(1))) == "1 BTC/KRW"
     assert str(abroad.price(Decimal(1))) == "1 BTC/USDT"
+
+
+def test_an_instrument_makes_its_own_id_and_keeps_it_true() -> None:
+    korea = upbit_spot("BTC")
+    assert msgspec.structs.replace(korea, symbol="KRW-ETH").id == "upbit:KRW-ETH"
+    assert msgspec.structs.replace(korea, id="binance:BTCUSDT") == korea
+    assert msgspec.json.decode(msgspec.json.encode(korea), type=Instrument) == korea
 
 
 def test_a_pair_finds_its_legs_by_id_and_nothing_else() -> None:
