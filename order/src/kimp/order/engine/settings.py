@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
@@ -64,3 +65,78 @@ class EngineSettings(msgspec.Struct, frozen=True):
     def quick_repairs_max(self) -> int:
         """Attempts before entries are halted and the owner is called."""
         return self.complete_tries_max + len(self.repair_slippages)
+
+
+class _Capital(Protocol):
+    """What the engine reads of ``[capital]``."""
+
+    @property
+    def fraction(self) -> Decimal: ...
+
+
+class _Guards(Protocol):
+    """What the engine reads of ``[guards]``."""
+
+    @property
+    def book_age_max_ms(self) -> int: ...
+
+    @property
+    def leg_skew_max_ms(self) -> int: ...
+
+    @property
+    def quarantine_s(self) -> int: ...
+
+    @property
+    def clock_skew_max_ms(self) -> int: ...
+
+
+class _Execution(Protocol):
+    """What the engine reads of ``[execution]``."""
+
+    @property
+    def leverage(self) -> int: ...
+
+    @property
+    def slippage_max(self) -> Decimal: ...
+
+    @property
+    def complete_tries_max(self) -> int: ...
+
+    @property
+    def entries_per_minute_max(self) -> int: ...
+
+    @property
+    def cooldown_s(self) -> int: ...
+
+
+class Configured(Protocol):
+    """The part of ``kimp.shared.settings.Settings`` the engine reads, named here because that module knows of files."""
+
+    @property
+    def capital(self) -> _Capital: ...
+
+    @property
+    def guards(self) -> _Guards: ...
+
+    @property
+    def execution(self) -> _Execution: ...
+
+
+def engine_settings(settings: Configured) -> EngineSettings:
+    """The engine's limits as the owner configured them; what the configuration does not name keeps its default.
+
+    Fees are not here: they belong to the instruments (``costs.*``, or what the venue says at start).
+    """
+    guards, execution = settings.guards, settings.execution
+    return EngineSettings(
+        capital_share=settings.capital.fraction,
+        leverage=Decimal(execution.leverage),
+        slippage_max=execution.slippage_max,
+        book_age_max=guards.book_age_max_ms * MILLISECOND,
+        leg_skew_max=guards.leg_skew_max_ms * MILLISECOND,
+        quarantine=guards.quarantine_s * SECOND,
+        clock_skew_max=guards.clock_skew_max_ms * MILLISECOND,
+        cooldown=execution.cooldown_s * SECOND,
+        entries_per_minute_max=execution.entries_per_minute_max,
+        complete_tries_max=execution.complete_tries_max,
+    )
