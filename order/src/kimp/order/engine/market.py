@@ -44,8 +44,15 @@ class MarketState:
                 self._see_rate(quote)
         for funding in event.funding:
             self.funding[funding.instrument_id] = funding
+        books = self.books
         for book in event.books:
-            self._see_book(book)
+            known = books.get(book.instrument_id)
+            if known is None or book.venue_at >= known.venue_at:
+                fault = book.fault()
+                if fault is None:
+                    books[book.instrument_id] = book
+                if fault is not None or self.faults:
+                    self._note_fault(book.instrument_id, fault)
 
     def _see_rate(self, quote: FxQuote) -> None:
         """Keep a rate; one that is no number drops the good one before it, like a faulty book."""
@@ -54,16 +61,9 @@ class MarketState:
         else:
             self.rates.pop(quote.base, None)
 
-    def _see_book(self, book: Book) -> None:
-        instrument_id = book.instrument_id
-        known = self.books.get(instrument_id)
-        if known is not None and book.venue_at < known.venue_at:
-            return
-        fault = book.fault()
+    def _note_fault(self, instrument_id: InstrumentId, fault: BookFault | None) -> None:
         if fault is None:
-            self.books[instrument_id] = book
-            if self.faults:
-                self.faults.pop(instrument_id, None)
+            self.faults.pop(instrument_id, None)
         else:
             self.books.pop(instrument_id, None)
             self.faults[instrument_id] = fault

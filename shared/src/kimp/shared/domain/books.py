@@ -45,11 +45,21 @@ class Book(msgspec.Struct, frozen=True, gc=False):
 
     def fault(self) -> BookFault | None:
         """What is wrong with this book, if anything; a locked book (bid = ask) counts as crossed."""
-        if not self.bids or not self.asks:
+        bids, asks = self.bids, self.asks
+        if not bids or not asks:
             return BookFault.EMPTY
-        bid, ask = self.bids[0], self.asks[0]
-        if len(self.bids) == 1 and len(self.asks) == 1 and _is_sound(bid, ask):
-            return None
+        bid, ask = bids[0], asks[0]
+        if len(bids) == 1 and len(asks) == 1:
+            # As few comparisons as possible: a backtest asks this of two books per bar. A NaN does not compare.
+            try:
+                if (
+                    ZERO < bid.price < ask.price < INFINITY
+                    and ZERO < bid.size < INFINITY
+                    and ZERO < ask.size < INFINITY
+                ):
+                    return None
+            except InvalidOperation:
+                return BookFault.NOT_FINITE
         levels = self.bids + self.asks
         if not all(level.price.is_finite() and level.size.is_finite() for level in levels):
             return BookFault.NOT_FINITE
@@ -97,11 +107,3 @@ class Book(msgspec.Struct, frozen=True, gc=False):
             fills.append(Level(level.price, taken))
             left -= taken
         return fills
-
-
-def _is_sound(bid: Level, ask: Level) -> bool:
-    """Whether a book of two levels can be traded on, in as few comparisons as possible: a backtest asks it per bar."""
-    try:
-        return ZERO < bid.price < ask.price < INFINITY and ZERO < bid.size < INFINITY and ZERO < ask.size < INFINITY
-    except InvalidOperation:  # a NaN does not compare
-        return False

@@ -11,7 +11,7 @@ from kimp.shared.domain.time import Nanos
 
 
 class PublicTrade(msgspec.Struct, frozen=True, gc=False):
-    """Somebody's trade: ``side`` is the taker's, ``trade_id`` the venue's and increasing, though Upbit may deliver late ones."""
+    """Somebody's trade: ``side`` is the taker's, ``trade_id`` the venue's and increasing; Upbit may deliver late ones."""
 
     instrument_id: InstrumentId
     trade_id: int
@@ -23,7 +23,7 @@ class PublicTrade(msgspec.Struct, frozen=True, gc=False):
 
 
 class MarkPrice(msgspec.Struct, frozen=True, gc=False):
-    """A perpetual's mark and index price (quote asset) with the funding rate now expected, a fraction due at ``settles_at``."""
+    """A perpetual's mark and index price (quote asset); ``funding_rate`` is expected, as a fraction, at ``settles_at``."""
 
     instrument_id: InstrumentId
     mark: Decimal
