@@ -67,7 +67,7 @@ def a_result(
         trades=trades,
         open_position=open_position,
         funding_at=np.empty(0, np.int64),
-        funding_paid=np.empty(0),
+        funding_received=np.empty(0),
         refusals={},
         repairs=0,
         assumptions={},

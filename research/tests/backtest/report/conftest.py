@@ -46,7 +46,7 @@ def made_up_result(
         trades=trades,
         open_position=still,
         funding_at=at[:: 8 * HOUR // step],
-        funding_paid=dice.normal(300, 900, len(at[:: 8 * HOUR // step])),
+        funding_received=dice.normal(300, 900, len(at[:: 8 * HOUR // step])),
         refusals={"funding_not_positive": 12_873, "premium_below_threshold": 401_220, "fx_invalid": 311},
         repairs=2,
         assumptions={

@@ -134,7 +134,7 @@ def test_a_run_that_did_nothing_still_has_a_page(run: BacktestResult) -> None:
         trades=(),
         open_position=None,
         funding_at=run.funding_at[:0],
-        funding_paid=run.funding_paid[:0],
+        funding_received=run.funding_received[:0],
         refusals={},
         assumptions={},
         meta={},

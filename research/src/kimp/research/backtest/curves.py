@@ -17,6 +17,7 @@ from kimp.order.engine.state import EngineState, Slot
 from kimp.research.backtest.result import Curves
 from kimp.research.backtest.tape import Tape
 from kimp.shared.domain.instruments import Pair
+from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.positions import Position
 from kimp.shared.messages.records import FillBooked, FundingBooked, PhaseEntered, Record
 
@@ -37,8 +38,6 @@ def curves_of(tape: Tape, records: list[Record], slot: Slot, pair: Pair, setting
     """Mark-to-market equity (KRW), the premium on the signal basis and whether a pair was open, per bar."""
     korea, abroad = tape.korea.mid, tape.abroad.mid
     valuation = tape.krw_rates(settings.engine.valuation_basis.asset)
-    if np.isnan(valuation).all():
-        valuation = tape.krw_rates("USD")
     signal = tape.krw_rates(settings.engine.signal_basis.asset)
     equity = np.full(len(tape), float(settings.capital))
     is_open = np.zeros(len(tape), dtype=bool)
@@ -49,7 +48,7 @@ def curves_of(tape: Tape, records: list[Record], slot: Slot, pair: Pair, setting
         if stretch.position is not None:
             equity[bars] += _worth(stretch.position, pair, korea[bars], abroad[bars], valuation[bars])
             is_open[bars] = True
-    return Curves(at=tape.closed_at, equity=equity, premium=korea / (abroad * signal) - 1, is_open=is_open)
+    return Curves(at=tape.opened_at, equity=equity, premium=korea / (abroad * signal) - 1, is_open=is_open)
 
 
 def _worth(
@@ -69,13 +68,15 @@ def _stretches(tape: Tape, records: list[Record], slot: Slot) -> list[_Stretch]:
     """Replay the journal and note, after each record that changes money, from which bar on it counts."""
     state = EngineState([Slot(slot.key, slot.strategy, slot.symbol, slot.legs)])
     replayed = state.slots[slot.key]
-    stretches = [_Stretch(0, Decimal(0), None)]
-    for record in records:
+    stretches = [_Stretch(0, ZERO, None)]
+    starts = np.searchsorted(tape.closed_at, [record.at for record in records], side="left").tolist()
+    earned, counted = ZERO, 0
+    for record, start in zip(records, starts, strict=True):
         state.apply(record)
         if not isinstance(record, FillBooked | FundingBooked | PhaseEntered):
             continue
-        start = int(np.searchsorted(tape.closed_at, record.at, side="left"))
-        earned = sum((pair.breakdown.net for pair in replayed.closed), Decimal(0))
+        earned += sum((pair.breakdown.net for pair in replayed.closed[counted:]), ZERO)
+        counted = len(replayed.closed)
         stretches.append(_Stretch(start, earned, replayed.position))
     return stretches
 
@@ -84,5 +85,5 @@ def funding_of(records: list[Record]) -> tuple[NDArray[np.int64], NDArray[np.flo
     """When funding was booked and what it was worth in KRW: positive was received, negative paid."""
     booked = [record for record in records if isinstance(record, FundingBooked)]
     at = np.array([record.at for record in booked], dtype=np.int64)
-    paid = np.array([float(record.payment.amount.value * record.krw_rate) for record in booked], dtype=np.float64)
-    return at, paid
+    received = [float(record.payment.amount.value * record.krw_rate) for record in booked]
+    return at, np.array(received, dtype=np.float64)

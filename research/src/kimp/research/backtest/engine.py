@@ -30,17 +30,22 @@ from kimp.research.simulation.venue import SimulatedVenue
 from kimp.research.simulation.world import World
 from kimp.shared.domain.history import MarketData
 from kimp.shared.domain.instruments import Pair, default_pair
+from kimp.shared.domain.money import ONE, exact
 from kimp.shared.domain.positions import Purpose
 from kimp.shared.domain.signals import Direction
-from kimp.shared.domain.time import SECOND, show
+from kimp.shared.domain.time import MINUTE, Nanos, show
 from kimp.shared.errors import ValidationFailed
+from kimp.shared.messages.events import MarketMoved
 from kimp.shared.messages.records import OrderIntended, Record
 from kimp.shared.ports.strategy import Strategy
 
 Progress = Callable[[int, int], None]
 """Called now and then with (bars done, bars in all)."""
 
-PROGRESS_EVERY = 4_096
+PROGRESS_EVERY = 1_024
+
+MARGIN_FOR_PRICE_MOVES = Decimal("1.02")
+"""Fees and the limits' slippage, on top of the dearest lot, when a sufficient capital is suggested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,46 +105,64 @@ class BacktestEngine:
         return self._result(preset, meta or {}, elapsed - self.tape.build_s)
 
     def _play(self, progress: Progress | None) -> None:
-        """The inner loop: before each close, what is under way meets the bar's open."""
+        """The inner loop: what is under way meets the bar's open, then funding settles, then the close is decided on."""
         world, tape, treasury = self.world, self.tape, self.treasury
         settlements = iter(tape.settlements())
         due = next(settlements, None)
         total = len(tape)
         for index, event in enumerate(tape):
             if world.is_busy:
-                world.show(tape.opened(index), event.at - self.data.interval)
-            if due is not None and due.at <= event.at:
-                due = self._settle(due, settlements, event.at)
+                self._open(index, event.at - self.data.interval)
+            while due is not None and due.at <= event.at:
+                self._settle(due, event)
+                due = next(settlements, None)
             world.move(event)
             if event.at >= treasury.next_look:
                 treasury.look(event.at, self.settings.rebalance)
             if progress is not None and index % PROGRESS_EVERY == 0:
                 progress(index, total)
-        world.run_until(world.now + 60 * SECOND)
+        # What the last close decided would fill at an open nobody recorded: it finds nothing and ends.
+        world.show(tape.empty(total - 1), world.now)
+        world.run_until(world.now + MINUTE)
         if progress is not None:
             progress(total, total)
 
-    def _settle(self, due: Settlement | None, later: Any, at: int) -> Settlement | None:
-        while due is not None and due.at <= at:
-            self.world.run_until(due.at)
-            self.world.settle_at(due.instrument_id, due.rate, due.at)
-            due = next(later, None)
-        return due
+    def _open(self, index: int, at: Nanos) -> None:
+        """Show the venues the bar's open; orders sent into a pause before it find nobody to trade with."""
+        if self.world.now < at:
+            self.world.show(self.tape.empty(index - 1), self.world.now)
+            self.world.run_until(at)
+        self.world.show(self.tape.opened(index), at)
+
+    def _settle(self, due: Settlement, event: MarketMoved) -> None:
+        """Settle funding at the price of that moment, which is the close of the bar that ends there."""
+        self.world.run_until(due.at)
+        if due.at == event.at:
+            self.world.show(event.books, event.at)
+        self.world.settle_at(due.instrument_id, due.rate, due.at)
 
     def _check_size(self) -> None:
         traded = any(slot.closed or slot.position for slot in self.trading.state.slots.values())
-        too_small = self.trading.refusals.get("too_small", 0)
-        if too_small and not traded:
-            raise ValidationFailed(
-                f"{self.settings.capital:,f} KRW is too little for one lot of {self.pair.symbol} "
-                f"({self.pair.lot} {self.pair.symbol} on both legs): {too_small} entries were refused; raise --capital"
-            )
+        if not self.trading.refusals.get("too_small", 0) or traded:
+            return
+        pair, settings = self.pair, self.settings
+        lot_worth = exact(float(self.data.korea.close.max())) * pair.lot / settings.engine.capital_share
+        enough = lot_worth * (ONE + ONE / settings.engine.leverage) * MARGIN_FOR_PRICE_MOVES
+        raise ValidationFailed(
+            f"{settings.capital:,f} KRW is too little: the smallest pair is {pair.lot} {pair.symbol} on both venues; "
+            f"choose a --capital of about {enough:,.0f} or more"
+        )
 
     def _result(self, preset: str, meta: dict[str, Any], engine_s: float) -> BacktestResult:
         records = self.world.records
         desk = self.trading.desks[0]
         curves = curves_of(self.tape, records, desk.slot, self.pair, self.settings)
-        funding_at, funding_paid = funding_of(records)
+        signal_asset = self.settings.engine.signal_basis.asset
+
+        def rate_at(at: Nanos) -> Decimal:
+            return self.tape.krw_rate_at(signal_asset, at)
+
+        funding_at, funding_received = funding_of(records)
         return BacktestResult(
             preset=preset,
             direction=self.direction.value,
@@ -148,10 +171,10 @@ class BacktestEngine:
             bars=len(self.tape),
             capital=self.settings.capital,
             curves=curves,
-            trades=trades_of(desk.slot, records, self.pair),
-            open_position=open_trade(desk, records, self.tape, self.pair),
+            trades=trades_of(desk.slot, records, self.pair, rate_at),
+            open_position=open_trade(desk, records, self.pair, rate_at, int(self.tape.closed_at[-1])),
             funding_at=funding_at,
-            funding_paid=funding_paid,
+            funding_received=funding_received,
             refusals=dict(sorted(self.trading.refusals.items())),
             repairs=repairs_in(records),
             assumptions=self._assumptions(),
@@ -163,20 +186,21 @@ class BacktestEngine:
 
     def _assumptions(self) -> dict[str, str]:
         settings, sources = self.settings, self.data.sources
-        fees = f"{self.pair.korea.fee_rate:.4%} Upbit, {self.pair.abroad.fee_rate:.4%} Binance, per fill"
-        official = sources.get("usdkrw", "recorded")
         tether = sources.get("usdtkrw", "recorded") if self.data.usdtkrw is not None else None
         return {
-            "period": f"{show(self.data.start)} – {show(self.data.end)}",
-            "fees": fees,
+            "period": f"{show(self.data.start)[:16]} – {show(self.data.end)[:16]} KST",
+            "fees": f"{self.pair.korea.fee_rate:.4%} Upbit, {self.pair.abroad.fee_rate:.4%} Binance, 체결당 · per fill",
             "slippage_model": settings.slippage.describe(),
-            "fill_rule": "decided at a bar's close, filled at the next bar's open (limit IOC)",
-            "fx_source": official,
-            "valuation": f"KRW-USDT: {tether}" if tether else "official rate; KRW-USDT was not recorded",
+            "fill_rule": "종가에 판단해 다음 봉 시가에 체결 · decided at a close, filled at the next open (limit IOC)",
+            "fx_source": sources.get("usdkrw", "recorded"),
+            "valuation": f"KRW-USDT: {tether}"
+            if tether
+            else "KRW-USDT 기록 없음, 공식 환율로 평가 · KRW-USDT was not recorded, the official rate stands in",
             "funding_source": sources.get("funding", "recorded settlements"),
-            "margin": f"{settings.engine.leverage}x, cross, liquidation simulated",
+            "margin": f"{settings.engine.leverage}x, 교차 증거금, 종가마다 청산 검사 · cross, liquidation checked at every "
+            "close",
             "rebalancing": settings.rebalance.describe(),
-            "idle_usdt": "the exchange-rate gain of idle USDT is the owner's, not the strategy's, and is left out",
+            "idle_usdt": "놀고 있는 USDT의 환차손익은 제외 · the exchange-rate gain of idle USDT is left out",
             "annualisation": "365 d",
         }
 

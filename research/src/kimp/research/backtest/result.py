@@ -36,7 +36,10 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Per-bar columns of one run, all of equal length; NaN where a value did not exist (no FX, no book)."""
+    """Per-bar columns of one run, all of equal length; NaN where a value did not exist (no FX, no book).
+
+    ``at`` is the bar's open, as candles are labelled everywhere; the values are those of its close.
+    """
 
     at: NDArray[np.int64]
     equity: NDArray[np.float64]
@@ -46,7 +49,10 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class BacktestResult:
-    """One run, whole. ``capital`` is the KRW the curve starts from; ``trades`` are closed pairs in order of opening."""
+    """One run, whole. ``capital`` is the KRW the curve starts from; ``trades`` are closed pairs in order of opening.
+
+    ``funding_received`` is in KRW per settlement of ``funding_at``; what was paid is negative.
+    """
 
     preset: str
     direction: str
@@ -58,7 +64,7 @@ class BacktestResult:
     trades: tuple[Trade, ...]
     open_position: Trade | None
     funding_at: NDArray[np.int64]
-    funding_paid: NDArray[np.float64]
+    funding_received: NDArray[np.float64]
     refusals: dict[str, int]
     repairs: int
     assumptions: dict[str, str]

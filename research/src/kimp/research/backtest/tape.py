@@ -21,7 +21,7 @@ from kimp.shared.domain.funding import FundingRate
 from kimp.shared.domain.fx import USD, USDT, FxQuote
 from kimp.shared.domain.history import Candles, MarketData, Observations, Times, Values
 from kimp.shared.domain.instruments import Instrument, InstrumentId, Pair
-from kimp.shared.domain.money import exact
+from kimp.shared.domain.money import ZERO, exact
 from kimp.shared.domain.time import HOUR, Nanos
 from kimp.shared.messages.events import MarketMoved
 
@@ -33,7 +33,6 @@ FUNDING_INTERVAL = 8 * HOUR
 
 USDT_VALID_BARS = 3
 """A KRW-USDT price is usable for this many bars without a new one."""
-
 
 FOREVER: Nanos = 2**63 - 1
 
@@ -62,6 +61,16 @@ class Quotes:
     open_depth: Values
 
     @property
+    def opening(self) -> tuple[Values, Values, Values]:
+        """Bid, ask and depth at the open."""
+        return self.open_bid, self.open_ask, self.open_depth
+
+    def last_at(self, index: int) -> int | None:
+        """The latest bar of this leg up to that bar of the tape, ``None`` before its first."""
+        known = np.flatnonzero(self.has[: index + 1])
+        return int(known[-1]) if len(known) else None
+
+    @property
     def mid(self) -> Values:
         """Halfway between the closing touches, carried forward over missing bars: for curves only, never for decisions."""
         return carried((self.close_bid + self.close_ask) / 2)
@@ -77,6 +86,7 @@ class Tape:
         self._data = data
         self._pair = pair
         opened = np.union1d(data.korea.opened, data.abroad.opened).astype(np.int64)
+        self.opened_at: Times = opened
         self.closed_at: Times = opened + data.interval
         self.korea = _quotes(data.korea, opened, pair.korea, slippage)
         self.abroad = _quotes(data.abroad, opened, pair.abroad, slippage)
@@ -95,16 +105,25 @@ class Tape:
             yield from events
 
     def opened(self, index: int) -> tuple[Book, ...]:
-        """Both legs' books at the open of that bar, as far as the leg has the bar."""
+        """Both legs' books at the open of that bar; a leg without the bar offers nothing, least of all its old price."""
         at = int(self.closed_at[index]) - self._data.interval
-        books = []
-        for leg, quotes in ((self._pair.korea, self.korea), (self._pair.abroad, self.abroad)):
+        known = {}
+        for leg, quotes in self._legs():
             if quotes.has[index]:
-                bid, ask, depth = (
-                    float(column[index]) for column in (quotes.open_bid, quotes.open_ask, quotes.open_depth)
-                )
-                books.append(_book(leg.id, exact(bid), exact(ask), exact(depth), at))
-        return tuple(books)
+                bid, ask, depth = (exact(float(column[index])) for column in quotes.opening)
+                known[leg.id] = _book(leg.id, bid, ask, depth, at)
+        if len(known) < len(self._legs()):
+            return tuple(known.get(book.instrument_id, book) for book in self.empty(index))
+        return tuple(known.values())
+
+    def empty(self, index: int) -> tuple[Book, ...]:
+        """Both legs at the close of that bar with nothing on offer: what an order meets while nobody trades."""
+        at = int(self.closed_at[index])
+        return tuple(
+            _book(leg.id, exact(float(quotes.close_bid[last])), exact(float(quotes.close_ask[last])), ZERO, at)
+            for leg, quotes in self._legs()
+            if (last := quotes.last_at(index)) is not None
+        )
 
     def settlements(self) -> list[Settlement]:
         """Every recorded funding settlement, oldest first."""
@@ -116,12 +135,25 @@ class Tape:
         ]
 
     def krw_rates(self, asset: str) -> Values:
-        """KRW per unit of ``asset`` (USD or USDT) at every bar, carried forward; NaN before the first: for curves only."""
-        observed = self._data.usdkrw if asset == USD else self._data.usdtkrw
-        if observed is None:
-            return np.full(len(self), np.nan)
+        """KRW per unit of ``asset`` (USD or USDT) at every bar, carried forward; NaN before the first; for curves only.
+
+        The official rate stands in for a KRW-USDT that was not recorded.
+        """
+        observed = self._observed(asset)
         index = np.searchsorted(observed.at, self.closed_at, side="right") - 1
         return np.where(index >= 0, observed.value[np.maximum(index, 0)], np.nan)
+
+    def krw_rate_at(self, asset: str, at: Nanos) -> Decimal:
+        """KRW per unit of ``asset`` as last heard at that moment; the official rate where the other was not recorded."""
+        observed = self._observed(asset)
+        return exact(float(observed.value[max(int(np.searchsorted(observed.at, at, side="right")) - 1, 0)]))
+
+    def _observed(self, asset: str) -> Observations:
+        tether = self._data.usdtkrw
+        return self._data.usdkrw if asset == USD or tether is None else tether
+
+    def _legs(self) -> tuple[tuple[Instrument, Quotes], tuple[Instrument, Quotes]]:
+        return (self._pair.korea, self.korea), (self._pair.abroad, self.abroad)
 
     def _chunk(
         self, start: int, stop: int, rates: _Pending[FxQuote], funding: _Pending[FundingRate]
@@ -197,28 +229,38 @@ def _quotes(candles: Candles, opened: Times, leg: Instrument, slippage: Slippage
         on_tape[where] = column
         return on_tape
 
-    half_close = slippage.half_spread(candles.close, candles.volume)
-    half_open = slippage.half_spread(candles.open, candles.volume)
+    close_bid, close_ask = _touches(candles.close, slippage.half_spread(candles.close, candles.volume), leg)
+    open_bid, open_ask = _touches(candles.open, slippage.half_spread(candles.open, candles.volume), leg)
     return Quotes(
         has=has,
-        close_bid=spread(_on_tick(candles.close * (1 - half_close), leg, np.floor)),
-        close_ask=spread(_on_tick(candles.close * (1 + half_close), leg, np.ceil)),
+        close_bid=spread(close_bid),
+        close_ask=spread(close_ask),
         close_depth=spread(slippage.depth(candles.close, candles.volume)),
-        open_bid=spread(_on_tick(candles.open * (1 - half_open), leg, np.floor)),
-        open_ask=spread(_on_tick(candles.open * (1 + half_open), leg, np.ceil)),
+        open_bid=spread(open_bid),
+        open_ask=spread(open_ask),
         open_depth=spread(slippage.depth(candles.open, candles.volume)),
     )
 
 
+def _touches(price: Values, half_spread: Values, leg: Instrument) -> tuple[Values, Values]:
+    """Bid and ask around a price, at least one tick apart: a venue never shows a locked book, and none may be traded."""
+    bid, ask = _on_tick(price * (1 - half_spread), leg, np.floor), _on_tick(price * (1 + half_spread), leg, np.ceil)
+    return bid, np.where(ask > bid, ask, np.round(bid + _ticks(bid, leg), 8))
+
+
 def _on_tick(price: Values, leg: Instrument, rounding: Callable[[Any], Any]) -> Values:
     """Prices on the venue's grid; rounded to eight decimals at the end so that their shortest text is the exact price."""
-    bands = leg.rules.bands
-    tick = np.select(
-        [price >= float(band.from_price) for band in bands], [float(band.tick) for band in bands], float(bands[-1].tick)
-    )
+    tick = _ticks(price, leg)
     # A price already on the grid must not move a tick because of the last binary digit.
     on_tick: Values = np.round(rounding(np.round(price / tick, 6)) * tick, 8)
     return on_tick
+
+
+def _ticks(price: Values, leg: Instrument) -> Values:
+    bands = leg.rules.bands
+    return np.select(
+        [price >= float(band.from_price) for band in bands], [float(band.tick) for band in bands], float(bands[-1].tick)
+    )
 
 
 def _books(instrument_id: InstrumentId, quotes: Quotes, times: list[Nanos], start: int, stop: int) -> list[Book | None]:

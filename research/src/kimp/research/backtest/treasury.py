@@ -31,8 +31,11 @@ class Rebalance(StrEnum):
     def describe(self) -> str:
         """The rule in words."""
         if self is Rebalance.NEVER:
-            return "never: each venue keeps what it won or lost"
-        return "by hand, at most once a day and only while flat, at the valuation rate, free of cost"
+            return "하지 않음 · never: each venue keeps what it won or lost"
+        return (
+            "포지션이 없을 때 하루 한 번, 비용 없이 · by hand, at most once a day and only while flat, "
+            "at the valuation rate, free of cost"
+        )
 
 
 class Treasury:

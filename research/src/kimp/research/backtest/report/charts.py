@@ -108,7 +108,7 @@ def funding_chart(result: BacktestResult) -> Spec | None:
     """Funding received less funding paid, summed from the start."""
     if not len(result.funding_at):
         return None
-    total = np.nancumsum(result.funding_paid)
+    total = np.nancumsum(result.funding_received)
     kept = decimated(total)
     steps = _line(result.funding_at[kept], np.round(total[kept]), labels.FUNDING_CHART.both, "@accent")
     steps["line"]["shape"] = "hv"

@@ -110,10 +110,11 @@ def exit_reasons(trades: tuple[Trade, ...]) -> tuple[ExitReason, ...]:
 
 
 def median_before(result: BacktestResult, at: Nanos) -> float | None:
-    """The usual premium at a moment: median of the bars in the 30 days strictly before it; None without a day."""
+    """The usual premium at a moment: median of the bars that closed in the 30 days before it; None without a day."""
     curves = result.curves
-    first, last = np.searchsorted(curves.at, [at - MEDIAN_WINDOW, at])
-    if first == last or at - int(curves.at[first]) < HISTORY_MIN:
+    first, after = np.searchsorted(curves.at, [at - MEDIAN_WINDOW, at])
+    last = after - 1  # the bar that opened last before this moment had not closed yet
+    if first >= last or at - int(curves.at[first]) < HISTORY_MIN:
         return None
     window = curves.premium[first:last]
     known = window[np.isfinite(window)]

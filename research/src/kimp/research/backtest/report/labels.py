@@ -98,6 +98,11 @@ ASSUMPTION_NAMES = {
     "annualisation": Label("연환산", "Annualisation"),
     "marking": Label("평가", "Marking"),
     "capital": CAPITAL,
+    "period": Label("기간", "Period"),
+    "valuation": Label("USDT 평가", "USDT valued at"),
+    "margin": Label("증거금", "Margin"),
+    "rebalancing": Label("자금 재배치", "Rebalancing"),
+    "idle_usdt": Label("유휴 USDT", "Idle USDT"),
 }
 
 ANNUALISATION = "365 d, 무위험 수익률 0 · risk-free rate 0"
