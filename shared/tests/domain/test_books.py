@@ -66,6 +66,7 @@ FAULTY_TOUCHES = [
     pytest.param(("99", "1"), ("0", "0"), BookFault.NOT_POSITIVE, id="padded ask"),
     pytest.param(("99", "0"), ("101", "1"), BookFault.NOT_POSITIVE, id="bid without size"),
     pytest.param(("99", "1"), ("101", "0"), BookFault.NOT_POSITIVE, id="ask without size"),
+    pytest.param(("0", "1"), ("101", "1"), BookFault.NOT_POSITIVE, id="bid at zero"),
     pytest.param(("99", "1"), ("0", "1"), BookFault.NOT_POSITIVE, id="ask at zero"),
     pytest.param(("-1", "1"), ("101", "1"), BookFault.NOT_POSITIVE, id="negative bid"),
     pytest.param(("99", "-1"), ("101", "1"), BookFault.NOT_POSITIVE, id="negative size"),
@@ -75,7 +76,8 @@ FAULTY_TOUCHES = [
     pytest.param(("99", "NaN"), ("101", "1"), BookFault.NOT_FINITE, id="NaN size"),
     pytest.param(("99", "1"), ("Infinity", "1"), BookFault.NOT_FINITE, id="infinite ask"),
     pytest.param(("-Infinity", "1"), ("101", "1"), BookFault.NOT_FINITE, id="infinite bid"),
-    pytest.param(("99", "1"), ("101", "Infinity"), BookFault.NOT_FINITE, id="infinite size"),
+    pytest.param(("99", "1"), ("101", "Infinity"), BookFault.NOT_FINITE, id="infinite size asked"),
+    pytest.param(("99", "Infinity"), ("101", "1"), BookFault.NOT_FINITE, id="infinite size bid"),
 ]
 
 

@@ -37,6 +37,10 @@ def test_a_rate_that_is_no_price_is_never_valid(value: str) -> None:
     assert quote(value).is_valid(AT) is False
 
 
+def test_a_rate_below_one_is_a_rate() -> None:
+    assert quote("0.00000001").is_valid(AT) is True
+
+
 def test_a_rate_that_expired_before_it_was_known_is_never_valid() -> None:
     backwards = FxQuote("USD", Decimal(1_380), at=AT, valid_until=AT - 1, source="bank")
     assert not any(backwards.is_valid(now) for now in (AT - 1, AT, AT + 1))

@@ -55,6 +55,11 @@ def test_an_entry_that_creates_money_is_refused(amounts: list[Amount]) -> None:
         Entry("x", EntryKind.TRANSFER, 0, postings)
 
 
+def test_the_refusal_says_how_much_of_what_was_created() -> None:
+    with pytest.raises(ValueError, match=r"entry x creates -0\.07 BTC"):
+        Entry("x", EntryKind.FILL, 0, (Posting("upbit:wallet", Amount(Decimal("-0.07"), "BTC")),))
+
+
 def test_an_entry_that_creates_money_is_refused_from_the_wire_too() -> None:
     sound = msgspec.json.encode(transfer_entry("t", Venue.UPBIT, Amount(Decimal(5), "KRW"), at=0))
     assert msgspec.json.decode(sound, type=Entry).entry_id == "transfer:t"

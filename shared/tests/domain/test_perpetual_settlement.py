@@ -101,6 +101,8 @@ def test_turning_a_perpetual_around_settles_the_old_side_and_opens_the_new(
         ("-1", "100", "3", "-330", "-10"),
         ("3", "-100", "-1", "50", "16.66666667"),
         ("1", "-100", "-3", "100", "-66.66666667"),
+        ("1", "-0.123456789012", "-1", "0.2", "0.076543210988"),  # all that is left, whatever its digits
+        ("-1", "0.2", "1", "-0.123456789012", "0.076543210988"),
     ],
 )
 def test_what_a_fill_realises(holding: str, cost: str, trade: str, cash: str, profit: str) -> None:

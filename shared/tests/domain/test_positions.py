@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kimp.shared.domain.instruments import Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.orders import Fill
-from kimp.shared.domain.positions import Breakdown, LegPosition, Mark, Position
+from kimp.shared.domain.positions import Breakdown, LegPlan, LegPosition, Mark, Position
 from kimp.shared.domain.signals import Direction
 
 PREMIUMS = st.decimals(min_value=Decimal("-0.2"), max_value=Decimal("0.6"), places=4)
@@ -301,6 +301,10 @@ def test_a_position_of_one_leg_is_meant_to_be_exposed(
     alone = alone.with_fill(fill_of(pair.abroad, Side.SELL, ONE, ONE), ONE, ONE)
     assert alone.exposure == 0
     assert not alone.is_flat
+
+
+def test_a_planned_order_may_open_unless_it_says_otherwise() -> None:
+    assert LegPlan("upbit:KRW-BTC", Side.BUY, ONE, limit=ONE, reference=ONE).reduce_only is False
 
 
 def test_a_new_position_is_flat_and_has_earned_nothing(pair: Pair, open_pair: Callable[[Direction], Position]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimp.shared.domain.time import DAY, HOUR, KST, MINUTE, SECOND, from_datetime, show, to_datetime
+from kimp.shared.domain.time import DAY, HOUR, KST, MILLISECOND, MINUTE, SECOND, from_datetime, show, to_datetime
 
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, KST, timezone(timedelta(hours=-5))])))
@@ -25,6 +25,7 @@ def test_a_datetime_without_a_zone_is_refused() -> None:
 
 
 def test_durations_are_counted_in_nanoseconds() -> None:
+    assert 1_000 * MILLISECOND == SECOND
     assert to_datetime(DAY + HOUR + MINUTE + SECOND) == datetime(1970, 1, 2, 1, 1, 1, tzinfo=UTC)
 
 
