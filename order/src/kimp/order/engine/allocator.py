@@ -11,7 +11,6 @@ from kimp.order.engine.state import EngineState, Slot
 from kimp.shared.domain.instruments import Instrument, Kind, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.signals import Direction, Refusal
-from kimp.shared.messages.records import Phase
 
 
 class Commitment(msgspec.Struct, frozen=True):
@@ -86,32 +85,60 @@ class CapitalAllocator:
     def korea(self, state: EngineState, direction: Direction) -> Commitment:
         """The Korean venue's money: KRW for buying, coins for ``SHORT_PREMIUM``."""
         leg = self._pair.korea
-        asset = leg.quote if direction.korea_side is Side.BUY else leg.base
-        wallet = state.ledger.wallet(leg.venue, asset)
-        held = sum((_spot_use(slot, leg, asset) for slot in state.slots.values()), ZERO)
-        locked = sum((_spot_lock(state, slot, leg, asset) for slot in state.slots.values()), ZERO)
-        return Commitment(asset, held + locked, wallet + held - self._hedged_coins(state, asset))
-
-    def _hedged_coins(self, state: EngineState, asset: str) -> Decimal:
-        """Coins in the wallet that belong to long positions: not for sale as inventory."""
-        if asset != self._pair.korea.base:
-            return ZERO
-        positions = [slot.position for slot in state.slots.values() if slot.position and self._pair.korea in slot.legs]
-        return sum((max(ZERO, position.leg(self._pair.korea.id).quantity) for position in positions), ZERO)
+        return spot_commitment(state, leg, leg.quote if direction.korea_side is Side.BUY else leg.base)
 
     def abroad(self, state: EngineState) -> Commitment:
         """The perpetual venue's USDT: margin of contracts and of opening orders, out of the wallet without unrealised
         profit.
         """
-        leg = self._pair.abroad
-        wallet = state.ledger.wallet(leg.venue, leg.quote)
-        held = sum((_margin_use(state, slot, leg, self._settings) for slot in state.slots.values()), ZERO)
-        return Commitment(leg.quote, held, wallet)
+        return margin_commitment(state, self._pair.abroad, self._settings)
 
     def capital(self, state: EngineState) -> tuple[Decimal, Decimal]:
         """All money at cost as (KRW, USDT); coins that are inventory for ``SHORT_PREMIUM`` are not part of it."""
         korea = self.korea(state, Direction.LONG_PREMIUM)
         return korea.capital, self.abroad(state).capital
+
+
+def spot_commitment(state: EngineState, leg: Instrument, asset: str) -> Commitment:
+    """A spot venue's ``asset``, won or coins. What was sold short is repaid from its proceeds, so they are not capital,
+    and coins that belong to a long position are not for sale as inventory.
+    """
+    used = locked = others = ZERO
+    for slot in state.slots.values():
+        for instrument in slot.legs:
+            if instrument.venue is leg.venue and instrument.kind is Kind.SPOT:
+                held = slot.position.leg(instrument.id) if slot.position else None
+                locked += _spot_lock(state, slot, instrument, asset)
+                if held is not None and asset == instrument.quote:
+                    used += max(ZERO, -held.cash) if held.quantity > ZERO else ZERO
+                    others += max(ZERO, held.cash) if held.quantity < ZERO else ZERO
+                elif held is not None and asset == instrument.base:
+                    used += max(ZERO, -held.quantity)
+                    others += max(ZERO, held.quantity)
+    return Commitment(asset, used + locked, state.ledger.wallet(leg.venue, asset) + used - others)
+
+
+def margin_commitment(state: EngineState, leg: Instrument, settings: EngineSettings) -> Commitment:
+    """A perpetual venue's margin asset: what contracts cost (at their average entry, as the venue counts it) and what
+    opening orders may still take.
+    """
+    used = ZERO
+    for slot in state.slots.values():
+        for instrument in slot.legs:
+            if instrument.venue is leg.venue and instrument.kind is Kind.PERPETUAL:
+                cost = state.ledger.balance(f"{instrument.venue.value}:unsettled:{instrument.symbol}", instrument.quote)
+                used += abs(cost) / settings.leverage + _margin_lock(state, slot, instrument, settings)
+    return Commitment(leg.quote, used, state.ledger.wallet(leg.venue, leg.quote))
+
+
+def affordable(state: EngineState, leg: Instrument, side: Side, price: Decimal, settings: EngineSettings) -> Decimal:
+    """How many more coins an order that opens may trade at ``price`` without committing more than the share allows."""
+    if leg.kind is Kind.PERPETUAL:
+        free = margin_commitment(state, leg, settings).free(settings.capital_share)
+        return free / margin_per_coin(leg, side, price, settings)
+    asset = leg.quote if side is Side.BUY else leg.base
+    free = spot_commitment(state, leg, asset).free(settings.capital_share)
+    return free / (price * (ONE + leg.fee_rate)) if side is Side.BUY else free
 
 
 def margin_per_coin(leg: Instrument, side: Side, limit: Decimal, settings: EngineSettings) -> Decimal:
@@ -123,17 +150,8 @@ def margin_per_coin(leg: Instrument, side: Side, limit: Decimal, settings: Engin
     return limit * (ONE / settings.leverage + leg.fee_rate)
 
 
-def _spot_use(slot: Slot, leg: Instrument, asset: str) -> Decimal:
-    position = slot.position
-    if position is None or leg not in slot.legs:
-        return ZERO
-    held = position.leg(leg.id)
-    if asset == leg.quote:
-        return max(ZERO, -held.cash) if held.quantity > ZERO else ZERO
-    return max(ZERO, -held.quantity)
-
-
 def _spot_lock(state: EngineState, slot: Slot, leg: Instrument, asset: str) -> Decimal:
+    direction = slot.plan.direction if slot.plan else None
     total = ZERO
     for client_id in slot.unsettled:
         tracked = state.orders[client_id]
@@ -142,16 +160,13 @@ def _spot_lock(state: EngineState, slot: Slot, leg: Instrument, asset: str) -> D
             continue
         if order.side is Side.BUY and asset == leg.quote:
             total += tracked.open_quantity * order.limit * (ONE + leg.fee_rate)
-        elif order.side is Side.SELL and asset == leg.base and slot.phase is Phase.ENTERING:
+        elif order.side is Side.SELL and asset == leg.base and direction is Direction.SHORT_PREMIUM:
             total += tracked.open_quantity
     return total
 
 
-def _margin_use(state: EngineState, slot: Slot, leg: Instrument, settings: EngineSettings) -> Decimal:
-    if leg.kind is not Kind.PERPETUAL or leg not in slot.legs:
-        return ZERO
-    held = slot.position.leg(leg.id) if slot.position else None
-    total = abs(held.cash) / settings.leverage if held is not None and held.quantity != ZERO else ZERO
+def _margin_lock(state: EngineState, slot: Slot, leg: Instrument, settings: EngineSettings) -> Decimal:
+    total = ZERO
     for client_id in slot.unsettled:
         tracked = state.orders[client_id]
         if tracked.order.instrument_id == leg.id and not tracked.order.reduce_only:
