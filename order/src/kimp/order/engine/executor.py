@@ -10,14 +10,25 @@ from decimal import Decimal
 
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.outbox import Outbox
-from kimp.order.engine.repair import choose_repair, imbalance
+from kimp.order.engine.repair import choose_repair, imbalance, is_over, repair_plan
 from kimp.order.engine.settings import EngineSettings
 from kimp.order.engine.state import FOREIGN_SIGNAL, EngineState, Slot
 from kimp.order.engine.tracker import TrackedOrder
 from kimp.shared.domain.funding import FundingPayment
-from kimp.shared.domain.instruments import InstrumentId
+from kimp.shared.domain.instruments import Instrument, InstrumentId
+from kimp.shared.domain.ledger import funding_id
 from kimp.shared.domain.money import ONE, ZERO
-from kimp.shared.domain.orders import ClientId, Fill, Order, OrderReport, OrderStatus, Outcome, Rejected, Unknown
+from kimp.shared.domain.orders import (
+    Accepted,
+    ClientId,
+    Fill,
+    Order,
+    OrderReport,
+    OrderStatus,
+    Outcome,
+    Rejected,
+    Unknown,
+)
 from kimp.shared.domain.positions import Action, LegPlan, Mark, Plan, Position, Purpose
 from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.notices import (
@@ -63,7 +74,11 @@ class OrderExecutor:
         assert plan.signal_id not in self._state.consumed, f"signal {plan.signal_id} was consumed before"
         purpose = Purpose.ENTER if plan.action is Action.ENTER else Purpose.EXIT
         self._out.record(PlanMade(plan.decided_at, plan))
-        self._send(slot, plan.legs, purpose, plan.decided_at)
+        if plan.legs:
+            self._send(slot, plan.legs, purpose, plan.decided_at)
+        else:
+            # Nothing left that a venue would take: what remains is dust, and leaves the position for the ledger.
+            self._settle(slot, plan.decided_at)
 
     def _send(self, slot: Slot, legs: tuple[LegPlan, ...], purpose: Purpose, at: Nanos) -> None:
         assert slot.plan is not None
@@ -91,8 +106,14 @@ class OrderExecutor:
     def on_answer(self, client_id: ClientId, outcome: Outcome, at: Nanos) -> None:
         """A venue answered or failed to: an unknown outcome is asked about at once and never sent again."""
         tracked = self._state.orders.get(client_id)
-        if tracked is None or tracked.is_settled:
+        if tracked is None:
             return
+        if tracked.is_settled:
+            if isinstance(outcome, Accepted) and tracked.is_lost:
+                self._exists(tracked, outcome, at)
+            return
+        if isinstance(outcome, Rejected) and tracked.is_proven_to_exist:
+            outcome = Unknown(f"rejected ({outcome.code}) although it exists")
         self._out.record(OrderOutcome(at, client_id, outcome))
         if isinstance(outcome, Unknown):
             self._ask(tracked)
@@ -106,27 +127,47 @@ class OrderExecutor:
             return
         for fill in report.fills:
             self._book(fill, at)
+        match report.status:
+            case OrderStatus.ABSENT:
+                self._on_absent(tracked, at)
+            case OrderStatus.WORKING:
+                self._exists(tracked, Accepted(""), at)
+            case OrderStatus.DONE:
+                self._on_done(tracked, report.executed, at)
         if tracked.is_settled:
             self._settle(self._state.slots[tracked.slot], at)
-        elif report.status is OrderStatus.ABSENT:
-            self._on_absent(tracked, at)
-        elif report.status is OrderStatus.DONE:
-            tracked.misses = 0
-            if tracked.executed != report.executed:
-                self._out.record(OrderClosed(at, report.client_id, report.executed))
-            if tracked.is_settled:
-                self._settle(self._state.slots[tracked.slot], at)
-            elif not report.fills:
+
+    def _exists(self, tracked: TrackedOrder, proof: Accepted, at: Nanos) -> None:
+        """The venue has the order after all: from here on "no such order" is read lag, even if it was given up."""
+        tracked.misses = 0
+        if tracked.is_lost or not (tracked.is_settled or isinstance(tracked.outcome, Accepted)):
+            was_settled = tracked.is_settled
+            self._out.record(OrderOutcome(at, tracked.order.client_id, proof))
+            self._reopen(tracked, was_settled, at)
+
+    def _on_done(self, tracked: TrackedOrder, executed: Decimal, at: Nanos) -> None:
+        """The order is over. A later word may only raise what it executed; one that lowers it was read too early."""
+        tracked.misses = 0
+        if tracked.executed is None or executed > tracked.executed:
+            was_settled = tracked.is_settled
+            self._out.record(OrderClosed(at, tracked.order.client_id, executed))
+            self._reopen(tracked, was_settled, at)
+            if not was_settled and not tracked.is_settled:
                 self._ask(tracked)
 
+    def _reopen(self, tracked: TrackedOrder, was_settled: bool, at: Nanos) -> None:
+        """An order that was taken as over is not: its timer ran out long ago, so ask and start it again."""
+        if was_settled and not tracked.is_settled:
+            self._ask(tracked)
+            self._out.timer(ORDER_TIMER + tracked.order.client_id, at + self._settings.answer_timeout)
+
     def _on_absent(self, tracked: TrackedOrder, at: Nanos) -> None:
-        if tracked.is_proven_to_exist:
+        if tracked.is_settled or tracked.is_proven_to_exist:
             return
         tracked.misses += 1
         is_late = at >= tracked.intended_at + self._settings.lost_after
         if is_late and tracked.misses >= self._settings.lost_misses_min:
             self._out.record(OrderLost(at, tracked.order.client_id))
-            self._settle(self._state.slots[tracked.slot], at)
 
     def on_fill(self, fill: Fill, at: Nanos) -> None:
         """A trade of ours arrived by itself, perhaps late, perhaps again, perhaps not ordered by us."""
@@ -144,7 +185,7 @@ class OrderExecutor:
             self._out.notify(OrderUnresolved(tracked.slot, client_id))
         backoff = self._settings.query_backoff
         wait = backoff[min(tracked.asked, len(backoff) - 1)]
-        if tracked.asked and tracked.is_proven_to_exist:
+        if tracked.asked and tracked.is_proven_to_exist and tracked.executed is None:
             # An IOC order that still rests after being asked about is one the venue forgot to cancel.
             self._out.cancel(client_id, tracked.order.instrument_id)
         self._ask(tracked)
@@ -163,7 +204,7 @@ class OrderExecutor:
         if slot is None or self._state.has_fill(fill):
             return None
         instrument = slot.leg(fill.instrument_id)
-        krw_rate = self._market.krw_rate(instrument) or self._decided_rate(slot)
+        krw_rate = self._krw_rate(slot, instrument)
         if tracked is not None:
             signal_id = slot.position.signal_id if slot.position else tracked.signal_id
             purpose, reference = tracked.purpose, tracked.reference
@@ -179,10 +220,12 @@ class OrderExecutor:
     def on_funding(self, payment: FundingPayment, at: Nanos) -> None:
         """Book a funding settlement on the position it was for."""
         slot = self._owner(payment.instrument_id)
-        if slot is None:
+        if slot is None or self._state.ledger.has(funding_id(payment)):
             return
-        krw_rate = self._market.krw_rate(slot.leg(payment.instrument_id)) or self._decided_rate(slot)
-        signal_id = slot.position.signal_id if slot.position else FOREIGN_SIGNAL
+        krw_rate = self._krw_rate(slot, slot.leg(payment.instrument_id))
+        # Income records come late: a payment from before this position was for the one that is over.
+        is_ours = slot.position is not None and payment.at >= slot.position.opened_at
+        signal_id = slot.position.signal_id if is_ours and slot.position else FOREIGN_SIGNAL
         self._out.record(FundingBooked(at, slot.key, signal_id, payment, krw_rate))
 
     def _owner(self, instrument_id: InstrumentId) -> Slot | None:
@@ -191,11 +234,14 @@ class OrderExecutor:
                 return slot
         return None
 
-    @staticmethod
-    def _decided_rate(slot: Slot) -> Decimal:
-        # A fill must be booked even before the first FX quote after a restart; the plan carries the rate it was decided
-        # at.
-        return slot.plan.krw_rate if slot.plan else ONE
+    def _krw_rate(self, slot: Slot, instrument: Instrument) -> Decimal:
+        """KRW per quote asset to book at: what happened must be booked even when the feed has said nothing yet, or
+        nonsense; then at the rate the slot last decided on.
+        """
+        rate = self._market.krw_rate(instrument)
+        if rate is not None and rate.is_finite() and rate > ZERO:
+            return rate
+        return slot.krw_rate or ONE
 
     # -- settling --------------------------------------------------------------------------------------------------
 
@@ -217,7 +263,7 @@ class OrderExecutor:
         if exposure == ZERO:
             self._finish(slot, at)
             return
-        choice = choose_repair(slot, exposure, self._market, self._settings)
+        choice = choose_repair(self._state, slot, exposure, self._market, self._settings)
         if choice.is_dust:
             self._finish(slot, at)
             return
@@ -243,7 +289,8 @@ class OrderExecutor:
         assert slot.position is not None
         if slot.plan is None:
             # A foreign fill broke an open pair: its repair is a decision of its own, with ids of its own.
-            self._out.record(PlanMade(at, _repair_plan(slot, slot.position, self._market, at)))
+            krw_rate, booked = self._krw_rate(slot, slot.legs[-1]), len(self._state.ledger.entries)
+            self._out.record(PlanMade(at, repair_plan(slot, slot.position, krw_rate, booked, at)))
             self._out.notify(LegNaked(slot.key, slot.position.signal_id, exposure))
         elif slot.phase not in (Phase.REPAIRING, Phase.HALTED):
             self._out.record(PhaseEntered(at, slot.key, Phase.REPAIRING, "legs_differ"))
@@ -255,17 +302,17 @@ class OrderExecutor:
     def _finish(self, slot: Slot, at: Nanos) -> None:
         position, plan = slot.position, slot.plan
         assert position is not None
-        if slot.phase in (Phase.OPEN, Phase.FLAT):
+        over = is_over(slot, self._market)
+        if slot.phase is Phase.OPEN and not over:
             return
         if slot.phase in (Phase.REPAIRING, Phase.HALTED):
             self._out.notify(LegRepaired(slot.key, position.signal_id))
-        if not self._is_over(slot, position):
+        if not over:
             self._out.record(PhaseEntered(at, slot.key, Phase.OPEN, "legs_match"))
             if plan is not None and plan.action is Action.ENTER and slot.has_filled:
                 self._out.notify(_opened(slot, position, plan))
             return
-        assert plan is not None
-        reason = "entry_unwound" if plan.action is Action.ENTER else plan.reason
+        reason = _reason(slot)
         self._out.record(PhaseEntered(at, slot.key, Phase.FLAT, reason, self._marks(slot)))
         closed = slot.closed[-1]
         is_loss = closed.breakdown.net < ZERO
@@ -273,45 +320,30 @@ class OrderExecutor:
         if is_loss:
             self._out.notify(ForcedLoss(slot.key, position.signal_id, closed.breakdown.net, reason))
 
-    def _is_over(self, slot: Slot, position: Position) -> bool:
-        """Whether nothing is left that either venue would let us trade: what remains then is dust, carried in the
-        ledger.
-        """
-        for instrument in slot.legs:
-            held = abs(position.leg(instrument.id).quantity)
-            if held == ZERO:
-                continue
-            book = self._market.books.get(instrument.id)
-            if book is None or instrument.rules.permits(instrument.rules.floor(held), book.mid()):
-                return False
-        return True
-
     def _marks(self, slot: Slot) -> tuple[tuple[InstrumentId, Mark], ...]:
         marks = []
         for instrument in slot.legs:
-            mark = self._market.mark(instrument)
-            krw_rate = self._market.krw_rate(instrument) or self._decided_rate(slot)
-            marks.append((instrument.id, mark or Mark(ZERO, krw_rate)))
+            book = self._market.books.get(instrument.id)
+            price = ZERO if book is None else book.mid()
+            marks.append((instrument.id, Mark(price, self._krw_rate(slot, instrument))))
         return tuple(marks)
+
+
+def _reason(slot: Slot) -> str:
+    """Why a pair is over: the plan's own reason, or what came between."""
+    match slot.plan:
+        case None:
+            return "closed_by_others"
+        case Plan(action=Action.ENTER):
+            return "entry_unwound"
+        case Plan(action=Action.EXIT) if slot.repairs:
+            return "exit_repaired"
+        case plan:
+            return plan.reason
 
 
 def _reduces(position: Position, fill: Fill) -> bool:
     return position.leg(fill.instrument_id).quantity * fill.side.sign < ZERO
-
-
-def _repair_plan(slot: Slot, position: Position, market: MarketState, at: Nanos) -> Plan:
-    rates = [rate for leg in slot.legs if (rate := market.krw_rate(leg)) is not None]
-    return Plan(
-        signal_id=f"{slot.key}:repair:{at}",
-        strategy=slot.strategy,
-        symbol=slot.symbol,
-        action=Action.REPAIR,
-        direction=position.direction,
-        legs=(),
-        decided_at=at,
-        krw_rate=rates[-1] if rates else ONE,
-        reason="foreign_fill",
-    )
 
 
 def _opened(slot: Slot, position: Position, plan: Plan) -> PairOpened:

@@ -6,13 +6,16 @@ from decimal import Decimal
 
 import msgspec
 
+from kimp.order.engine.allocator import affordable
 from kimp.order.engine.exit_validator import worst_limit
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.settings import EngineSettings
-from kimp.order.engine.state import Slot
+from kimp.order.engine.state import EngineState, Slot
 from kimp.shared.domain.instruments import Instrument, Kind, Side
 from kimp.shared.domain.money import ZERO
-from kimp.shared.domain.positions import LegPlan, Position
+from kimp.shared.domain.positions import Action, LegPlan, Plan, Position
+from kimp.shared.domain.signals import Direction
+from kimp.shared.domain.time import Nanos
 
 
 class RepairChoice(msgspec.Struct, frozen=True):
@@ -37,11 +40,14 @@ def imbalance(slot: Slot) -> Decimal:
     return exposure
 
 
-def choose_repair(slot: Slot, exposure: Decimal, market: MarketState, settings: EngineSettings) -> RepairChoice:
+def choose_repair(
+    state: EngineState, slot: Slot, exposure: Decimal, market: MarketState, settings: EngineSettings
+) -> RepairChoice:
     """The order that reduces the exposure, by the ladder of ``settings``.
 
     The first tries finish the plan's missing leg within its own bound. Then the excess is unwound at growing slippage,
-    and when even that keeps failing, unwinding and finishing take turns: being hedged comes before the price.
+    and when even that keeps failing, unwinding and finishing take turns: being hedged comes before the price. What
+    would open more is cut to what the budget still carries; unwinding needs none.
     """
     assert slot.position is not None
     side = Side.SELL if exposure > ZERO else Side.BUY
@@ -49,17 +55,17 @@ def choose_repair(slot: Slot, exposure: Decimal, market: MarketState, settings: 
     finishing = [leg for leg in known if _finishes(slot, leg, side)]
     unwinding = [leg for leg in known if not _finishes(slot, leg, side)]
     step = slot.repairs - settings.complete_tries_max
-    if step < 0:
-        for leg in finishing:
-            if order := _within_bound(slot, leg, side, exposure, market):
-                return RepairChoice(order)
     ladder = settings.repair_slippages
     takes_turns = step >= len(ladder) // 2 and step % 2
     slippage = ladder[max(0, min(step, len(ladder) - 1))]
-    for leg in finishing + unwinding if takes_turns else unwinding + finishing:
-        if order := _at_any_price(slot.position, leg, side, exposure, market, slippage):
+    offers = [_within_bound(slot, leg, side, exposure, market) for leg in finishing] if step < 0 else []
+    turns = finishing + unwinding if takes_turns else unwinding + finishing
+    offers += [_at_any_price(slot.position, leg, side, exposure, market, slippage) for leg in turns]
+    tradable = [offer for offer in offers if offer is not None]
+    for offer in tradable:
+        if order := _within_budget(state, slot, offer, market, settings):
             return RepairChoice(order)
-    return RepairChoice(None, is_dust=len(known) == len(slot.legs))
+    return RepairChoice(None, is_dust=not tradable and len(known) == len(slot.legs))
 
 
 def _finishes(slot: Slot, leg: Instrument, side: Side) -> bool:
@@ -97,9 +103,66 @@ def _order(
     held = position.leg(leg.id).quantity
     quantity = leg.rules.floor(abs(exposure))
     is_reducing = held * side.sign < ZERO
+    if is_reducing:
+        # Never through zero: what lies beyond is the other leg's business.
+        quantity = min(quantity, leg.rules.floor(abs(held)))
+    elif leg.kind is Kind.SPOT and side is Side.SELL and position.direction is Direction.LONG_PREMIUM:
+        return None  # coins that are not this position's: Upbit cannot be shorted, and the owner's are not ours to sell
     reduce_only = leg.kind is Kind.PERPETUAL and is_reducing
-    if reduce_only:
-        quantity = min(quantity, abs(held))
-    if not leg.rules.permits(quantity, limit):
+    if not is_tradable(leg, quantity, limit, reduce_only=reduce_only):
         return None
     return LegPlan(leg.id, side, quantity, limit, reference, reduce_only)
+
+
+def _within_budget(
+    state: EngineState, slot: Slot, order: LegPlan, market: MarketState, settings: EngineSettings
+) -> LegPlan | None:
+    """The order, cut to what may still be committed where it opens more than is held."""
+    assert slot.position is not None
+    leg = slot.leg(order.instrument_id)
+    if slot.position.leg(leg.id).quantity * order.side.sign < ZERO:
+        return order
+    # A sale fills at the touch, however far below it its limit lies.
+    price = max(order.limit, market.books[leg.id].touch(order.side)) if order.side is Side.SELL else order.limit
+    free = leg.rules.floor(affordable(state, leg, order.side, price, settings))
+    if order.quantity <= free:
+        return order
+    return msgspec.structs.replace(order, quantity=free) if leg.rules.permits(free, order.limit) else None
+
+
+def is_tradable(leg: Instrument, quantity: Decimal, price: Decimal, *, reduce_only: bool) -> bool:
+    """Whether the venue would take the order. Binance asks no minimum notional of a reduce-only one (its error −4164:
+    "Order's notional must be no smaller than 100 (unless you choose reduce only)").
+    """
+    if reduce_only:
+        return quantity > ZERO and quantity >= leg.rules.minimum_quantity
+    return leg.rules.permits(quantity, price)
+
+
+def is_over(slot: Slot, market: MarketState) -> bool:
+    """Whether nothing is left that either venue would let us trade: what remains then is dust, carried in the ledger."""
+    assert slot.position is not None
+    for leg in slot.legs:
+        held = abs(slot.position.leg(leg.id).quantity)
+        if held == ZERO:
+            continue
+        book = market.books.get(leg.id)
+        is_contract = leg.kind is Kind.PERPETUAL
+        if book is None or is_tradable(leg, leg.rules.floor(held), book.mid(), reduce_only=is_contract):
+            return False
+    return True
+
+
+def repair_plan(slot: Slot, position: Position, krw_rate: Decimal, booked: int, at: Nanos) -> Plan:
+    """A decision of its own for what nobody planned; the number of entries booked tells two of one moment apart."""
+    return Plan(
+        signal_id=f"{slot.key}:repair:{at}:{booked}",
+        strategy=slot.strategy,
+        symbol=slot.symbol,
+        action=Action.REPAIR,
+        direction=position.direction,
+        legs=(),
+        decided_at=at,
+        krw_rate=krw_rate,
+        reason="foreign_fill",
+    )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import assert_never
 
 from kimp.order.engine.tracker import TrackedOrder
 from kimp.shared.domain.instruments import Instrument, InstrumentId, Side
 from kimp.shared.domain.ledger import Ledger, fill_id, funding_entry, transfer_entry
-from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.orders import ClientId, Fill, client_order_id
 from kimp.shared.domain.positions import Action, Breakdown, LegPosition, Plan, Position, Purpose
 from kimp.shared.domain.signals import Direction
@@ -70,6 +70,7 @@ class Slot:
     is_halted: bool = False
     entered_at: Nanos | None = None
     cooling_from: Nanos | None = None
+    krw_rate: Decimal | None = None
     closed: list[ClosedPair] = field(default_factory=list)
 
     def leg(self, instrument_id: InstrumentId) -> Instrument:
@@ -118,7 +119,7 @@ class EngineState:
                 self.orders[client_id].executed = executed
                 self._release(client_id)
             case OrderLost(client_id=client_id):
-                self.orders[client_id].executed = ZERO
+                self.orders[client_id].lose()
                 self._release(client_id)
             case FillBooked():
                 self._fill(record)
@@ -141,7 +142,7 @@ class EngineState:
         plan = record.plan
         slot = self.slots[f"{plan.strategy}:{plan.symbol}"]
         slot.plan, slot.attempts, slot.repairs, slot.has_filled = plan, {}, 0, False
-        slot.phase = PHASE_OF[plan.action]
+        slot.phase, slot.krw_rate = PHASE_OF[plan.action], plan.krw_rate
         self.consumed.add(plan.signal_id)
         if plan.action is Action.ENTER:
             slot.entered_at = record.at
@@ -166,6 +167,8 @@ class EngineState:
         if order.is_settled:
             self.unsettled.pop(client_id, None)
             self.slots[order.slot].unsettled.pop(client_id, None)
+        else:
+            self.unsettled[client_id] = self.slots[order.slot].unsettled[client_id] = None
 
     def _fill(self, record: FillBooked) -> None:
         slot, fill = self.slots[record.slot], record.fill

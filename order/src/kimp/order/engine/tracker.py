@@ -29,6 +29,7 @@ class TrackedOrder:
     outcome: Outcome | None = None
     executed: Decimal | None = None
     filled: Decimal = ZERO
+    is_lost: bool = False
     misses: int = field(default=0, compare=False)
     asked: int = field(default=0, compare=False)
     is_alerted: bool = field(default=False, compare=False)
@@ -49,8 +50,18 @@ class TrackedOrder:
         return ZERO if self.is_settled else self.order.quantity - self.filled
 
     def take_outcome(self, outcome: Outcome) -> None:
-        """Note what the venue answered; a rejection is proof that nothing executed."""
+        """Note what the venue answered. A rejection is proof that nothing executed, unless there was proof of the
+        contrary before; an acceptance finds a lost order again.
+        """
+        if isinstance(outcome, Rejected) and self.is_proven_to_exist:
+            return
+        if isinstance(outcome, Accepted) and self.is_lost:
+            self.is_lost, self.executed = False, None
         if self.outcome is None or not isinstance(self.outcome, Accepted | Rejected):
             self.outcome = outcome
         if isinstance(outcome, Rejected) and self.executed is None:
             self.executed = ZERO
+
+    def lose(self) -> None:
+        """Take it that the order never arrived: denied often and long enough, and nothing ever spoke for it."""
+        self.is_lost, self.executed = True, ZERO
