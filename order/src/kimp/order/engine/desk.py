@@ -11,11 +11,12 @@ from kimp.order.engine.exit_validator import ExitValidator, worst_limit
 from kimp.order.engine.guards import entry_refusals
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.outbox import Outbox
+from kimp.order.engine.repair import is_tradable
 from kimp.order.engine.settings import EngineSettings
 from kimp.order.engine.state import EngineState, Slot
 from kimp.shared.domain.books import Book
 from kimp.shared.domain.fx import USD
-from kimp.shared.domain.instruments import InstrumentId, Pair, Side
+from kimp.shared.domain.instruments import InstrumentId, Kind, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.positions import Action, ExitVerdict, LegPlan, Plan, Position
 from kimp.shared.domain.premium import KimpCalculator
@@ -91,13 +92,19 @@ class PairDesk:
         """Hold a venue's word on a leg against our books; a difference blocks entries until it is gone."""
         if seen.instrument_id not in (self._korea_id, self._abroad_id) or self.slot.unsettled:
             return
-        position = self.slot.position
-        ours = position.leg(seen.instrument_id).quantity if position else ZERO
+        ours = self._booked(seen.instrument_id)
         if ours == seen.quantity:
             self._mismatched.discard(seen.instrument_id)
         elif seen.instrument_id not in self._mismatched:
             self._mismatched.add(seen.instrument_id)
             out.notify(PositionMismatch(self.slot.key, seen.instrument_id, ours, seen.quantity))
+
+    def _booked(self, instrument_id: InstrumentId) -> Decimal:
+        """What the ledger says the venue holds: dust, the owner's own coins and foreign trades included."""
+        leg, ledger = self.pair.instrument(instrument_id), self._state.ledger
+        if leg.kind is Kind.SPOT:
+            return ledger.wallet(leg.venue, leg.base)
+        return ledger.balance(f"{leg.venue.value}:contracts", leg.symbol)
 
     # -- what the strategy sees ------------------------------------------------------------------------------------
 
@@ -144,6 +151,9 @@ class PairDesk:
 
     def _enter(self, signal: Enter, position: PositionView | None, at: Nanos, korea: Book, abroad: Book) -> None:
         refusals = self._entry_refusals(at)
+        if position is not None and position.direction is not signal.direction:
+            # Entering the other way would close what is held, past the validator.
+            refusals += (Refusal.NOT_HELD,)
         if refusals:
             self._refuse(refusals)
             return
@@ -187,6 +197,10 @@ class PairDesk:
         if position is None:
             self._refuse((Refusal.NOT_HELD,))
             return
+        if self.slot.unsettled:
+            # An order taken as over turned out not to be: what is held is about to change.
+            self._refuse((Refusal.ORDER_UNKNOWN,))
+            return
         verdict = self._judge(position, at)
         if not verdict.is_allowed:
             self._refuse(tuple(Refusal(reason) for reason in verdict.refusals))
@@ -196,9 +210,9 @@ class PairDesk:
         legs = []
         for leg in (self.pair.korea, self.pair.abroad):
             held = position.leg(leg.id).quantity
-            if leg.rules.permits(leg.rules.floor(abs(held)), limits[leg.id]):
+            is_contract = leg.id == self._abroad_id
+            if is_tradable(leg, leg.rules.floor(abs(held)), limits[leg.id], reduce_only=is_contract):
                 side = Side.SELL if held > ZERO else Side.BUY
-                is_contract = leg.id == self._abroad_id
                 legs.append(
                     LegPlan(leg.id, side, leg.rules.floor(abs(held)), limits[leg.id], references[leg.id], is_contract)
                 )
