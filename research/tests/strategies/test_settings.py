@@ -27,6 +27,8 @@ FULL: dict[str, Any] = {
         ("name", ""),
         ("name", "  "),
         ("name", None),
+        ("name", "kimp:BTC"),
+        ("name", "k" * 33),
         ("direction", "SHORT_PREMIUM"),
         ("zone", "above"),
         ("threshold", 3),

@@ -7,6 +7,7 @@ condition off.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -93,8 +94,9 @@ class KimpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Span of the Bollinger band (hours)."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise ConfigurationError(f"name is {self.name!r}, but a strategy must have a name to be journaled under")
+        # A colon would be taken for the one between strategy and coin in the journal's slots.
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", self.name):
+            raise ConfigurationError(f"name is {self.name!r}, but must be 1 to 32 letters, digits, '-' or '_'")
         _check_choices(self)
         _check_numbers(self)
         _check_windows(self)
