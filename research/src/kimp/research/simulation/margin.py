@@ -27,6 +27,10 @@ class Contract:
         """Profit not yet in the wallet at that mark price."""
         return self.cash + self.quantity * mark
 
+    def bankrupt_at(self, wallet: Decimal) -> Decimal:
+        """The price at which closing would use up exactly this wallet."""
+        return (wallet + self.cash) / -self.quantity
+
 
 @dataclass(frozen=True, slots=True)
 class MarginRules:

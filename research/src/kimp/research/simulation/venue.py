@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from kimp.research.simulation.admission import (
+    NOT_A_MAKER,
+    form_refusal,
+    margin_needed,
+    opening_part,
+    reduce_only_refusal,
+    spot_needed,
+)
 from kimp.research.simulation.margin import Contract, MarginRules
 from kimp.shared.domain.books import Book, Level
 from kimp.shared.domain.funding import FundingPayment
 from kimp.shared.domain.instruments import Instrument, InstrumentId, Kind, Side, Venue
-from kimp.shared.domain.money import ONE, ZERO, Amount
+from kimp.shared.domain.ledger import SETTLEMENT_STEP
+from kimp.shared.domain.money import ZERO, Amount
 from kimp.shared.domain.orders import (
     Accepted,
     ClientId,
@@ -51,8 +60,9 @@ class VenueOrder:
 class SimulatedVenue:
     """Matches orders against the books it is shown: price-time of its own orders, partial fills, fees, locks, margin.
 
-    Its own fills use up the shown depth until the next book, so that two orders cannot both take the same coins.
-    Upbit burns a client id for ever; Binance keeps one unique only among open orders, so a blind resend fills twice.
+    Its own fills use up the shown depth until the instrument's next book, so that two orders cannot both take the same
+    coins. Upbit burns a client id for ever, even by an error; Binance keeps one unique only among open orders, so a
+    blind resend fills twice. ``history`` holds every order taken, ``trades`` every fill, ``income`` every funding.
     """
 
     def __init__(
@@ -68,29 +78,32 @@ class SimulatedVenue:
         self.contracts = {id_: Contract() for id_, leg in self.instruments.items() if leg.kind is Kind.PERPETUAL}
         self.books: dict[InstrumentId, Book] = {}
         self.history: list[VenueOrder] = []
+        self.trades: list[Fill] = []
+        self.income: list[FundingPayment] = []
+        self.resting: list[VenueOrder] = []
         self.is_available = True
         self._margin = margin or MarginRules()
         self._by_client: dict[ClientId, VenueOrder] = {}
-        self._used_ids: set[ClientId] = set()
-        self._resting: list[VenueOrder] = []
+        self._burnt_ids: set[ClientId] = set()
         self._taken: dict[tuple[InstrumentId, Side, Decimal], Decimal] = {}
-        self._trades = 0
+        self._marked: dict[InstrumentId, Book] = {}
 
     # -- the market moves ------------------------------------------------------------------------------------------
 
     def see(self, books: Iterable[Book], at: Nanos) -> list[Fill]:
-        """Show new books; answers the fills they cause: resting orders met, and liquidations."""
+        """Show new books; answers the fills they cause: resting orders met, and liquidations. Nothing trades in
+        maintenance.
+        """
         for book in books:
             if book.instrument_id in self.instruments:
                 self.books[book.instrument_id] = book
-        if self._taken:
-            self._taken.clear()
-        fills: list[Fill] = []
-        if self._resting:
-            for resting in self._resting:
-                fills += self._match(resting, at)
-                resting.is_done = resting.left == ZERO
-            self._resting = [resting for resting in self._resting if not resting.is_done]
+                if book.bids and book.asks:
+                    self._marked[book.instrument_id] = book
+                if self._taken:
+                    self._taken = {key: size for key, size in self._taken.items() if key[0] != book.instrument_id}
+        if not self.is_available:
+            return []
+        fills = self._meet_resting(at) if self.resting else []
         for instrument_id, contract in self.contracts.items():
             if contract.quantity:
                 fills += self._liquidate(self.instruments[instrument_id], contract, at)
@@ -100,20 +113,21 @@ class SimulatedVenue:
 
     def place(self, order: Order, at: Nanos) -> Outcome:
         """Take an order, or say by the venue's own rules why not. What it filled is told by ``query``."""
-        if refusal := self._refusal(order):
+        refusal = self._refusal(order)
+        if self.venue is Venue.UPBIT:
+            self._burnt_ids.add(order.client_id)
+        if refusal is not None:
             return refusal
-        self._used_ids.add(order.client_id)
         placed = VenueOrder(order, f"{self.venue.value}-{len(self.history) + 1}")
         self._by_client[order.client_id] = placed
         self.history.append(placed)
-        if order.time_in_force is TimeInForce.FOK and not self._fills_whole(order):
-            placed.is_done = True
-        elif order.time_in_force is not TimeInForce.POST_ONLY:
+        if self._may_trade_now(order):
             self._match(placed, at)
-        if order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK) or placed.left == ZERO:
-            placed.is_done = True
-        else:
-            self._resting.append(placed)
+        placed.is_done = placed.left == ZERO or self._ends_now(order)
+        if not placed.is_done:
+            self.resting.append(placed)
+            # Best price first; the sort is stable, so orders at one price keep their turn.
+            self.resting.sort(key=lambda resting: resting.order.limit * -resting.order.side.sign)
         return Accepted(placed.venue_order_id)
 
     def cancel(self, client_id: ClientId) -> Outcome:
@@ -122,11 +136,11 @@ class SimulatedVenue:
         if known is None:
             return Rejected("order_not_found", f"{client_id} is not known here")
         known.is_done = True
-        self._resting = [resting for resting in self._resting if resting is not known]
+        self.resting = [resting for resting in self.resting if resting is not known]
         return Accepted(known.venue_order_id)
 
     def query(self, client_id: ClientId) -> OrderReport:
-        """The venue's word on an order, with every fill."""
+        """The venue's word on an order, with every fill; of a client id used twice, on the latest."""
         known = self._by_client.get(client_id)
         if known is None:
             return OrderReport(client_id, OrderStatus.ABSENT, ZERO)
@@ -135,13 +149,16 @@ class SimulatedVenue:
 
     def settle_funding(self, instrument_id: InstrumentId, rate: Decimal, at: Nanos) -> FundingPayment | None:
         """Settle funding on an open contract at the book's mid: a positive rate takes from longs and gives to shorts."""
-        contract, book = self.contracts[instrument_id], self.books.get(instrument_id)
-        if contract.quantity == ZERO or book is None:
+        contract = self.contracts[instrument_id]
+        if contract.quantity == ZERO:
             return None
         instrument = self.instruments[instrument_id]
-        amount = -contract.quantity * book.mid() * rate
+        # Binance's income records have eight decimals; more digits would be cut differently in different sums.
+        amount = (-contract.quantity * self.mark(instrument_id) * rate).quantize(SETTLEMENT_STEP)
         self.balances[instrument.quote] = self.balances.get(instrument.quote, ZERO) + amount
-        return FundingPayment(f"{instrument.symbol}:{at}", instrument_id, Amount(amount, instrument.quote), at)
+        payment = FundingPayment(f"{instrument.symbol}:{at}", instrument_id, Amount(amount, instrument.quote), at)
+        self.income.append(payment)
+        return payment
 
     def move_funds(self, amount: Amount) -> None:
         """The owner's money comes in (positive) or goes out."""
@@ -149,20 +166,24 @@ class SimulatedVenue:
 
     # -- holdings: the truth ---------------------------------------------------------------------------------------
 
+    def mark(self, instrument_id: InstrumentId) -> Decimal:
+        """The price positions are valued at: the mid of the last book with two sides.
+
+        Raises:
+            KeyError: no such book was ever shown.
+        """
+        return self._marked[instrument_id].mid()
+
     def locked(self, asset: str) -> Decimal:
         """How much of an asset resting orders hold back (their worst price and fee included)."""
-        total = ZERO
-        for resting in self._resting:
-            instrument = self.instruments[resting.order.instrument_id]
-            total += self._lock(instrument, resting.order, resting.left, asset)
-        return total
+        return sum((self._needed(resting.order, resting.left, asset) for resting in self.resting), ZERO)
 
     def free(self, asset: str) -> Decimal:
-        """How much of an asset a new order may use: for margin that is after unrealised losses."""
+        """How much of an asset a new order may use: for margin that is after unrealised profit and loss."""
         free = self.balances.get(asset, ZERO) - self.locked(asset)
         for instrument_id, contract in self.contracts.items():
             if self.instruments[instrument_id].quote == asset and contract.quantity:
-                free += self._margin.equity_change(contract, self.books[instrument_id].mid())
+                free += self._margin.equity_change(contract, self.mark(instrument_id))
         return free
 
     # -- rules -----------------------------------------------------------------------------------------------------
@@ -173,67 +194,60 @@ class SimulatedVenue:
             return Rejected("invalid_symbol", f"{order.instrument_id} is not traded here")
         if not self.is_available:
             return Rejected("maintenance", f"{self.venue.value} is in maintenance")
-        if order.instrument_id not in self.books:
+        if order.instrument_id not in self._marked:
             return Rejected("no_market", f"{order.instrument_id} has no book")
         if self._is_used(order.client_id):
             return Rejected("duplicate_client_id", f"{order.client_id} was used before")
-        rules = instrument.rules
-        if order.limit % rules.tick_at(order.limit) != ZERO:
-            return Rejected("invalid_price", f"{order.limit} is not on the tick grid")
-        if order.quantity <= ZERO or order.quantity % rules.lot != ZERO:
-            return Rejected("invalid_lot", f"{order.quantity} is not a multiple of {rules.lot}")
-        if not order.reduce_only and not rules.permits(order.quantity, order.limit):
-            return Rejected("below_minimum", f"{order.quantity} at {order.limit} is below the minimum")
-        return self._means_refusal(instrument, order)
+        return form_refusal(instrument, order) or self._means_refusal(instrument, order)
 
     def _is_used(self, client_id: ClientId) -> bool:
         if self.venue is Venue.UPBIT:
-            return client_id in self._used_ids
+            return client_id in self._burnt_ids
         known = self._by_client.get(client_id)
         return known is not None and not known.is_done
 
     def _means_refusal(self, instrument: Instrument, order: Order) -> Rejected | None:
-        if instrument.kind is Kind.PERPETUAL:
-            contract = self.contracts[instrument.id]
-            is_reducing = contract.quantity * order.side.sign < ZERO
-            if order.reduce_only:
-                fits = is_reducing and order.quantity <= abs(contract.quantity)
-                return None if fits else Rejected("-2022", "ReduceOnly Order is rejected.")
-            if is_reducing and order.quantity <= abs(contract.quantity):
-                return None
-            asset = instrument.quote
-        else:
-            asset = instrument.quote if order.side is Side.BUY else instrument.base
-        needed = self._lock(instrument, order, order.quantity, asset)
-        if needed > self.free(asset):
-            return Rejected(
-                "insufficient_funds", f"{order.client_id} needs {needed:f} {asset}, {self.free(asset):f} is free"
-            )
+        if order.reduce_only and (refusal := reduce_only_refusal(self.contracts[instrument.id], order)):
+            return refusal
+        is_maker_only = order.time_in_force is TimeInForce.POST_ONLY and self.venue is not Venue.UPBIT
+        if is_maker_only and self._offers(order, order.quantity):
+            return NOT_A_MAKER
+        asset = instrument.base if instrument.kind is Kind.SPOT and order.side is Side.SELL else instrument.quote
+        needed, free = self._needed(order, order.quantity, asset), self.free(asset)
+        if ZERO < needed > free:
+            return Rejected("insufficient_funds", f"{order.client_id} needs {needed:f} {asset}, {free:f} is free")
         return None
 
-    def _lock(self, instrument: Instrument, order: Order, quantity: Decimal, asset: str) -> Decimal:
-        if order.reduce_only:
+    def _needed(self, order: Order, quantity: Decimal, asset: str) -> Decimal:
+        instrument = self.instruments[order.instrument_id]
+        if instrument.kind is Kind.SPOT:
+            return spot_needed(instrument, order, quantity).get(asset, ZERO)
+        if order.reduce_only or asset != instrument.quote:
             return ZERO
-        if instrument.kind is Kind.PERPETUAL:
-            is_ours = asset == instrument.quote
-            return quantity * order.limit * (ONE / self._margin.leverage + instrument.fee_rate) if is_ours else ZERO
-        if order.side is Side.BUY:
-            return quantity * order.limit * (ONE + instrument.fee_rate) if asset == instrument.quote else ZERO
-        return quantity if asset == instrument.base else ZERO
+        book = self._marked[order.instrument_id]
+        opening = opening_part(self.contracts[instrument.id], order, quantity)
+        return margin_needed(instrument, order, opening, book.touch(order.side), book.mid(), self._margin)
 
     # -- matching --------------------------------------------------------------------------------------------------
 
-    def _fills_whole(self, order: Order) -> bool:
-        return sum((level.size for level in self._offers(order, order.quantity)), ZERO) == order.quantity
+    def _may_trade_now(self, order: Order) -> bool:
+        if order.time_in_force is TimeInForce.FOK:
+            return sum((level.size for level in self._offers(order, order.quantity)), ZERO) == order.quantity
+        return order.time_in_force is not TimeInForce.POST_ONLY
+
+    def _ends_now(self, order: Order) -> bool:
+        if order.time_in_force is TimeInForce.POST_ONLY:
+            return bool(self._offers(order, order.quantity))
+        return order.time_in_force is not TimeInForce.GTC
 
     def _offers(self, order: Order, quantity: Decimal) -> list[Level]:
         """What the book still offers this order: shown depth less what our own orders already took."""
         book, side = self.books[order.instrument_id], order.side
+        lot = self.instruments[order.instrument_id].rules.lot
         offers, left = [], quantity
         for level in book.eats(side):
             if left <= ZERO or (level.price > order.limit if side is Side.BUY else level.price < order.limit):
                 break
-            lot = self.instruments[order.instrument_id].rules.lot
             size = level.size - self._taken.get((book.instrument_id, side, level.price), ZERO)
             size = min(left, size) // lot * lot
             if size > ZERO:
@@ -241,21 +255,39 @@ class SimulatedVenue:
                 left -= size
         return offers
 
-    def _match(self, placed: VenueOrder, at: Nanos) -> list[Fill]:
+    def _meet_resting(self, at: Nanos) -> list[Fill]:
+        """Resting orders the market has come to trade at their own limit: they were there first."""
+        fills: list[Fill] = []
+        for resting in self.resting:
+            order = resting.order
+            if order.reduce_only and reduce_only_refusal(self.contracts[order.instrument_id], order):
+                # Binance expires a reduce-only order once there is less left to reduce than it wants.
+                resting.is_done = True
+                continue
+            fills += self._match(resting, at, order.limit)
+            resting.is_done = resting.left == ZERO
+        self.resting = [resting for resting in self.resting if not resting.is_done]
+        return fills
+
+    def _match(self, placed: VenueOrder, at: Nanos, price: Decimal | None = None) -> list[Fill]:
         fills = []
         for offer in self._offers(placed.order, placed.left):
             key = (placed.order.instrument_id, placed.order.side, offer.price)
             self._taken[key] = self._taken.get(key, ZERO) + offer.size
-            fills.append(self._trade(placed.order, offer, at))
+            fills.append(self._trade(placed.order, offer.price if price is None else price, offer.size, at))
         placed.fills += fills
         return fills
 
-    def _trade(self, order: Order, offer: Level, at: Nanos, fee_rate: Decimal | None = None) -> Fill:
+    def _trade(self, order: Order, price: Decimal, size: Decimal, at: Nanos, fee: Decimal | None = None) -> Fill:
+        """Book one trade. Fees have eight decimals, as in the venues' own trade lists."""
         instrument = self.instruments[order.instrument_id]
-        rate = instrument.fee_rate if fee_rate is None else fee_rate
-        fee = Amount(offer.price * offer.size * rate, instrument.quote)
-        self._trades += 1
-        fill = Fill(f"{self._trades}", order.client_id, instrument.id, order.side, offer.size, offer.price, fee, at)
+        if fee is None:
+            fee = (price * size * instrument.fee_rate).quantize(SETTLEMENT_STEP)
+        trade_id = f"{len(self.trades) + 1}"
+        fill = Fill(
+            trade_id, order.client_id, instrument.id, order.side, size, price, Amount(fee, instrument.quote), at
+        )
+        self.trades.append(fill)
         self._book(instrument, fill)
         return fill
 
@@ -268,12 +300,27 @@ class SimulatedVenue:
             cash = self.contracts[instrument.id].trade(signed, cash)
         self.balances[instrument.quote] = self.balances.get(instrument.quote, ZERO) + cash - fill.fee.value
 
+    # -- liquidation -----------------------------------------------------------------------------------------------
+
     def _liquidate(self, instrument: Instrument, contract: Contract, at: Nanos) -> list[Fill]:
-        book = self.books[instrument.id]
+        """Take a position away that its wallet no longer carries, after cancelling what rests on it.
+
+        The insurance fund takes over at the bankruptcy price at worst, so that the wallet never ends below zero.
+        """
+        book = self._marked[instrument.id]
         wallet = self.balances.get(instrument.quote, ZERO)
         if not self._margin.is_liquidated(contract, wallet, book.mid()):
             return []
-        side = Side.SELL if contract.quantity > ZERO else Side.BUY
-        order = Order(f"autoclose-{at}", instrument.id, side, abs(contract.quantity), book.touch(side))
-        offer = Level(book.touch(side), abs(contract.quantity))
-        return [self._trade(order, offer, at, self._margin.liquidation_fee)]
+        for resting in [resting for resting in self.resting if resting.order.instrument_id == instrument.id]:
+            self.cancel(resting.order.client_id)
+        side, quantity = Side.SELL if contract.quantity > ZERO else Side.BUY, abs(contract.quantity)
+        touch, broke = book.touch(side), contract.bankrupt_at(wallet)
+        tick = instrument.rules.tick_at(touch)
+        if side is Side.BUY:
+            price = min(touch, (broke / tick).quantize(Decimal(1), ROUND_FLOOR) * tick)
+        else:
+            price = max(touch, (broke / tick).quantize(Decimal(1), ROUND_CEILING) * tick)
+        left = wallet + contract.unrealised(price)
+        fee = min(price * quantity * self._margin.liquidation_fee, left).quantize(SETTLEMENT_STEP, ROUND_FLOOR)
+        order = Order(f"autoclose-{at}", instrument.id, side, quantity, price)
+        return [self._trade(order, price, quantity, at, fee)]
