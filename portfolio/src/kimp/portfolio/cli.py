@@ -57,7 +57,7 @@ def _read(stage: "Stage", *, is_silent: bool) -> "Played":
 def _default_directory(seed: int) -> Path:
     from kimp.shared.config import load
 
-    return load(environ=os.environ).settings.data.directory / "reports" / f"demo-seed-{seed}"
+    return load(environ=os.environ).settings.data.directory / "runs" / f"demo-seed-{seed}"
 
 
 def _writable(directory: Path) -> Path:
