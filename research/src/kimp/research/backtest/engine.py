@@ -107,6 +107,7 @@ class BacktestEngine:
     def _play(self, progress: Progress | None) -> None:
         """The inner loop: what is under way meets the bar's open, then funding settles, then the close is decided on."""
         world, tape, treasury = self.world, self.tape, self.treasury
+        self._fund()
         settlements = iter(tape.settlements())
         due = next(settlements, None)
         total = len(tape)
@@ -126,6 +127,11 @@ class BacktestEngine:
         world.run_until(world.now + MINUTE)
         if progress is not None:
             progress(total, total)
+
+    def _fund(self) -> None:
+        asset = self.settings.engine.valuation_basis.asset
+        coin, usdt = exact(float(self.data.korea.open[0])), self.tape.krw_rate_at(asset, self.data.start)
+        self.treasury.fund(self.data.start, coin, usdt)
 
     def _open(self, index: int, at: Nanos) -> None:
         """Show the venues the bar's open; orders sent into a pause before it find nobody to trade with."""

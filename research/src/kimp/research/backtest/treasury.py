@@ -50,15 +50,21 @@ class Treasury:
         self._capital = capital
         self._transfers = 0
 
+    def fund(self, at: Nanos, coin: Decimal, usdt: Decimal) -> None:
+        """Put the capital on both venues before anything is decided, at KRW per coin and per USDT of that moment."""
+        self._world.show((), at)
+        self._even_out(coin, usdt, tolerance=ZERO)
+        self._plan_next(at)
+
     def look(self, at: Nanos, rule: Rebalance) -> None:
-        """Fund the venues the first time prices are known; afterwards even them out if the rule and the state allow it."""
+        """Even the venues out if the rule and the state allow it."""
+        self._plan_next(at)
         prices = self._prices()
-        if prices is None:
-            return
-        is_first = self._transfers == 0
+        if prices is not None and rule is Rebalance.WHEN_FLAT and self._is_quiet():
+            self._even_out(*prices, tolerance=TOLERANCE)
+
+    def _plan_next(self, at: Nanos) -> None:
         self.next_look = (at // DAY + 1) * DAY
-        if is_first or (rule is Rebalance.WHEN_FLAT and self._is_quiet()):
-            self._even_out(*prices, is_first=is_first)
 
     def _prices(self) -> tuple[Decimal, Decimal] | None:
         """KRW per coin in Korea and KRW per USDT, or ``None`` while either is unknown."""
@@ -70,7 +76,7 @@ class Treasury:
         slots = self._engine.state.slots.values()
         return not self._world.is_busy and all(slot.phase is Phase.FLAT and not slot.unsettled for slot in slots)
 
-    def _even_out(self, coin: Decimal, usdt: Decimal, *, is_first: bool) -> None:
+    def _even_out(self, coin: Decimal, usdt: Decimal, *, tolerance: Decimal) -> None:
         earned = sum((pair.breakdown.net for slot in self._engine.state.slots.values() for pair in slot.closed), ZERO)
         total = self._capital + earned
         if total <= ZERO:
@@ -85,7 +91,7 @@ class Treasury:
         )
         balance = self._engine.state.ledger.balance
         missing = [target - balance(wallet_of(leg.venue), name) for leg, name, target, _ in wanted]
-        if is_first or max(abs(gap) * item[3] for gap, item in zip(missing, wanted, strict=True)) > TOLERANCE * total:
+        if max(abs(gap) * item[3] for gap, item in zip(missing, wanted, strict=True)) > tolerance * total:
             for gap, (leg, name, _, _) in zip(missing, wanted, strict=True):
                 self._transfers += 1
                 self._world.move_funds(f"{self._transfers}", leg.venue, Amount(gap, name))
