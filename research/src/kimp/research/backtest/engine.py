@@ -29,7 +29,7 @@ from kimp.research.simulation.slippage import FixedSlippage, SlippageModel
 from kimp.research.simulation.venue import SimulatedVenue
 from kimp.research.simulation.world import World
 from kimp.shared.domain.history import MarketData
-from kimp.shared.domain.instruments import Pair, default_pair
+from kimp.shared.domain.instruments import Pair, Side, default_pair
 from kimp.shared.domain.money import ONE, exact
 from kimp.shared.domain.positions import Purpose
 from kimp.shared.domain.signals import Direction
@@ -46,6 +46,10 @@ PROGRESS_EVERY = 1_024
 
 MARGIN_FOR_PRICE_MOVES = Decimal("1.02")
 """Fees and the limits' slippage, on top of the dearest lot, when a sufficient capital is suggested."""
+
+BUYING_BACK = {
+    "buying_back": "코인과 되살 원화를 업비트에 둠 · the owner keeps coins, and the KRW to buy them back, on Upbit"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,7 @@ class BacktestEngine:
             "close",
             "rebalancing": settings.rebalance.describe(),
             "idle_usdt": "놀고 있는 USDT의 환차손익은 제외 · the exchange-rate gain of idle USDT is left out",
+            **(BUYING_BACK if self.direction.korea_side is Side.SELL else {}),
             "annualisation": "365 d",
         }
 

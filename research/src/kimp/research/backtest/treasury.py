@@ -6,13 +6,14 @@ day at most, and only while nothing is open.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 
 from kimp.order.engine.engine import TradingEngine
+from kimp.order.engine.state import Slot
 from kimp.research.simulation.world import World
-from kimp.shared.domain.instruments import Pair, Side
-from kimp.shared.domain.ledger import wallet_of
+from kimp.shared.domain.instruments import Instrument, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO, Amount
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import DAY, Nanos
@@ -20,6 +21,12 @@ from kimp.shared.messages.records import Phase
 
 TOLERANCE = Decimal("0.01")
 """A split that is off by less than this share of the capital is left alone: nobody moves money for it."""
+
+BUY_BACK_RESERVE = Decimal("0.25")
+"""KRW beyond the coins' worth that the owner of ``SHORT_PREMIUM`` keeps in Korea: when the coin rises, buying it back
+costs more than its sale brought in, while the gain lies abroad. A quarter covers what one day has ever moved, and
+every day it is filled up again.
+"""
 
 
 class Rebalance(StrEnum):
@@ -46,8 +53,8 @@ class Treasury:
         self._world = world
         self._engine = engine
         self._pair = pair
-        self._direction = direction
         self._capital = capital
+        self._buys = direction.korea_side is Side.BUY
         self._transfers = 0
 
     def fund(self, at: Nanos, coin: Decimal, usdt: Decimal) -> None:
@@ -60,8 +67,12 @@ class Treasury:
         """Even the venues out if the rule and the state allow it."""
         self._plan_next(at)
         prices = self._prices()
-        if prices is not None and rule is Rebalance.WHEN_FLAT and self._is_quiet():
+        if prices is None or rule is Rebalance.NEVER:
+            return
+        if self._is_quiet():
             self._even_out(*prices, tolerance=TOLERANCE)
+        elif not self._buys:
+            self._fill_up_reserve(prices[0])
 
     def _plan_next(self, at: Nanos) -> None:
         self.next_look = (at // DAY + 1) * DAY
@@ -73,25 +84,43 @@ class Treasury:
         return None if book is None or rate is None else (book.mid(), rate)
 
     def _is_quiet(self) -> bool:
-        slots = self._engine.state.slots.values()
-        return not self._world.is_busy and all(slot.phase is Phase.FLAT and not slot.unsettled for slot in slots)
+        return not self._world.is_busy and all(
+            slot.phase is Phase.FLAT and not slot.unsettled for slot in self._slots()
+        )
 
     def _even_out(self, coin: Decimal, usdt: Decimal, *, tolerance: Decimal) -> None:
-        earned = sum((pair.breakdown.net for slot in self._engine.state.slots.values() for pair in slot.closed), ZERO)
+        earned = sum((pair.breakdown.net for slot in self._slots() for pair in slot.closed), ZERO)
         total = self._capital + earned
         if total <= ZERO:
             return
         leverage = self._engine.settings.leverage
         korea, abroad = self._pair.korea, self._pair.abroad
-        buys = self._direction.korea_side is Side.BUY
-        asset, worth = (korea.quote, ONE) if buys else (korea.base, coin)
-        wanted = (
-            (korea, asset, total * leverage / (ONE + leverage) / worth, worth),
-            (abroad, abroad.quote, total / (ONE + leverage) / usdt, usdt),
-        )
-        balance = self._engine.state.ledger.balance
-        missing = [target - balance(wallet_of(leg.venue), name) for leg, name, target, _ in wanted]
-        if max(abs(gap) * item[3] for gap, item in zip(missing, wanted, strict=True)) > tolerance * total:
-            for gap, (leg, name, _, _) in zip(missing, wanted, strict=True):
-                self._transfers += 1
-                self._world.move_funds(f"{self._transfers}", leg.venue, Amount(gap, name))
+        at_work = total * leverage / (ONE + leverage)
+        wanted = [(abroad, abroad.quote, total / (ONE + leverage) / usdt, usdt)]
+        if self._buys:
+            wanted.append((korea, korea.quote, at_work, ONE))
+        else:
+            wanted.append((korea, korea.base, at_work / coin, coin))
+            wanted.append((korea, korea.quote, at_work * BUY_BACK_RESERVE, ONE))
+        missing = [target - self._balance(leg, asset) for leg, asset, target, _ in wanted]
+        if max(abs(gap) * worth for gap, (*_, worth) in zip(missing, wanted, strict=True)) > tolerance * total:
+            for gap, (leg, asset, *_) in zip(missing, wanted, strict=True):
+                self._move(leg, asset, gap)
+
+    def _fill_up_reserve(self, coin: Decimal) -> None:
+        """While coins are sold: enough KRW to buy them back at today's price and some more."""
+        korea = self._pair.korea
+        held = sum((slot.position.leg(korea.id).quantity for slot in self._slots() if slot.position), ZERO)
+        missing = -held * coin * (ONE + BUY_BACK_RESERVE) - self._balance(korea, korea.quote)
+        if missing > ZERO:
+            self._move(korea, korea.quote, missing)
+
+    def _slots(self) -> Iterable[Slot]:
+        return self._engine.state.slots.values()
+
+    def _balance(self, leg: Instrument, asset: str) -> Decimal:
+        return self._engine.state.ledger.wallet(leg.venue, asset)
+
+    def _move(self, leg: Instrument, asset: str, amount: Decimal) -> None:
+        self._transfers += 1
+        self._world.move_funds(f"{self._transfers}", leg.venue, Amount(amount, asset))

@@ -102,6 +102,7 @@ ASSUMPTION_NAMES = {
     "valuation": Label("USDT 평가", "USDT valued at"),
     "margin": Label("증거금", "Margin"),
     "rebalancing": Label("자금 재배치", "Rebalancing"),
+    "buying_back": Label("재매수 자금", "Buying back"),
     "idle_usdt": Label("유휴 USDT", "Idle USDT"),
 }
 
