@@ -14,7 +14,7 @@ from kimp.shared.domain.fx import USD, USDT, FxQuote
 from kimp.shared.domain.instruments import Instrument, Pair
 from kimp.shared.domain.time import MINUTE, SECOND, Nanos
 
-LEVELS = 4
+LEVELS = 3
 SPACING = 0.0003
 """Between two levels of a book, as a fraction of the price: an entry's 0.2 % reaches past all of them."""
 

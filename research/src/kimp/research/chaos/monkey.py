@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields
+from math import inf
 from random import Random
 
 from kimp.research.simulation.faults import FINE, PROMPT, Fault, Lag
@@ -28,7 +29,7 @@ class Dials:
     slowly. ``doubled``: its reports come twice. ``silent``: the private stream says nothing of it. ``late_fills``: its
     final report comes before its fills. ``read_lag``: the venue denies it for a while. ``lost_query``: a question gets
     no answer. ``hidden_fills``: an answer comes without the fills. ``late_news`` and ``doubled_news``: funding and
-    liquidations.
+    liquidations. ``unknown_max`` stops losing answers after so many.
     """
 
     lost: float = 0.0
@@ -44,6 +45,7 @@ class Dials:
     hidden_fills: float = 0.0
     late_news: float = 0.0
     doubled_news: float = 0.0
+    unknown_max: float = inf
 
 
 STRONGEST = Dials(
@@ -70,6 +72,8 @@ def swarm(random: Random, strongest: Dials = STRONGEST) -> Dials:
     """A draw of which faults are on and how hard: about half of them, so that each is also seen without the others."""
     drawn = {}
     for dial in fields(Dials):
+        if dial.name == "unknown_max":
+            continue
         is_on, strength = random.random() < 0.5, random.random()
         drawn[dial.name] = getattr(strongest, dial.name) * strength if is_on else 0.0
     return Dials(**drawn)
@@ -103,7 +107,7 @@ class ChaosMonkey:
         answer, gives_up = None, False
         if self._fires("overdue", dials.overdue):
             answer, gives_up, delay = Unknown("timeout"), True, self._within(SECOND, DELAY_MAX)
-        elif self._fires("unknown", dials.unknown):
+        elif self.fired["unknown"] < dials.unknown_max and self._fires("unknown", dials.unknown):
             answer = Unknown("reset")
         late = self._fires("late_fills", dials.late_fills)
         return Fault(

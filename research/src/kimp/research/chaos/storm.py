@@ -58,7 +58,7 @@ def real_engine(strategy: Strategy, pair: Pair, settings: EngineSettings) -> Tra
 @dataclass(frozen=True, slots=True)
 class StormReport:
     """What one seed did. ``naked`` are nanoseconds by the venues' books; ``believed`` is what a belief-side oracle
-    finds; ``steps`` are the effects carried out, each a point to crash at.
+    finds; ``steps`` are the effects carried out before the calm, each a point to crash at.
     """
 
     seed: int
@@ -112,7 +112,8 @@ class Storm:
             faults=self.monkey,
         )
         self.world.now = START
-        self.world.dies_at = dies_at
+        self._dies_at = dies_at
+        self._steps = 0
         self.happened: Counter[str] = Counter()
         self.rates: list[tuple[Nanos, Decimal]] = []
         self.deposits: dict[tuple[Venue, str], Decimal] = {}
@@ -121,16 +122,25 @@ class Storm:
         self._next_look = START
 
     def run(self) -> StormReport:
-        """Both phases, then the verdict."""
+        """Both phases, then the verdict. An assertion of the engine's own is a violation like any other."""
+        try:
+            self._play()
+        except AssertionError as broken:
+            return self._report([Violation(self.seed, "assertion", f"{broken}")])
+        return self._report([])
+
+    def _play(self) -> None:
         self._deposit()
+        deposited = self.world.steps
+        self.world.dies_at = None if self._dies_at is None else deposited + self._dies_at
         while self.world.now < self.calm_from:
             self._tick(BUSY if self._is_busy else QUIET)
+        self._steps = self.world.steps - deposited
         self._heal()
         while self.world.now < self.calm_from + HEAL:
             self._tick(BUSY if self._is_busy else QUIET)
         # What the last tick caused is still on its way.
         self.world.run_until(self.world.now + SECOND)
-        return self._report()
 
     # -- one step --------------------------------------------------------------------------------------------------
 
@@ -254,7 +264,7 @@ class Storm:
             self._tick(BUSY)
         self.world.feed(SwitchChanged(self.world.now, SwitchState.REDUCING))
 
-    def _report(self) -> StormReport:
+    def _report(self, broken: list[Violation]) -> StormReport:
         world = self.world
         case = Case(
             self.seed,
@@ -269,14 +279,14 @@ class Storm:
         branches = branches_of(world)
         return StormReport(
             seed=self.seed,
-            violations=violations(case),
+            violations=broken + violations(case),
             believed=believed(self.seed, world.engine),
             virtual=world.now - START,
             faults=self.monkey.fired + self.happened,
             branches=branches,
             naked=naked_times(case),
             repairs=branches["repair"],
-            steps=world.steps,
+            steps=self._steps,
             trace_hash=trace_hash(world),
         )
 
