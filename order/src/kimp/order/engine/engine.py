@@ -117,6 +117,8 @@ class TradingEngine:
             desk.consider(event.at)
 
     def _on_funds(self, event: FundsMoved) -> None:
+        if self.state.ledger.has(f"transfer:{event.transfer_id}"):
+            return
         self._out.record(FundsBooked(event.at, event.transfer_id, event.venue, event.amount))
 
     def _on_position_seen(self, event: PositionSeen) -> None:
