@@ -235,13 +235,10 @@ class OrderExecutor:
         return None
 
     def _krw_rate(self, slot: Slot, instrument: Instrument) -> Decimal:
-        """KRW per quote asset to book at: what happened must be booked even when the feed has said nothing yet, or
-        nonsense; then at the rate the slot last decided on.
+        """KRW per quote asset to book at: what happened must be booked even before the first FX quote after a restart,
+        and then at the rate the slot last decided on.
         """
-        rate = self._market.krw_rate(instrument)
-        if rate is not None and rate.is_finite() and rate > ZERO:
-            return rate
-        return slot.krw_rate or ONE
+        return self._market.krw_rate(instrument) or slot.krw_rate or ONE
 
     # -- settling --------------------------------------------------------------------------------------------------
 
