@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kimp.shared.domain.fx import FxQuote, at_par
 from kimp.shared.domain.money import Price
 from kimp.shared.domain.time import MINUTE, SECOND
+from kimp.shared.errors import UnitMismatch
 
 AT = 1_000 * SECOND
 
@@ -61,5 +62,5 @@ def test_par_takes_the_dollar_rate_for_a_tether() -> None:
 
 @pytest.mark.parametrize("base", ["USDT", "EUR"])
 def test_par_takes_nothing_but_the_dollar(base: str) -> None:
-    with pytest.raises(ValueError, match="not a price of the dollar"):
+    with pytest.raises(UnitMismatch, match="not a price of the dollar"):
         at_par(quote(base=base).price)

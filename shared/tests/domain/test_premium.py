@@ -167,3 +167,8 @@ def test_the_bare_formula_and_the_one_with_units_agree(korea: Decimal, abroad: D
 @given(PRICES, PRICES, PRICES)
 def test_the_premium_is_positive_exactly_when_korea_is_dearer(korea: Decimal, abroad: Decimal, fx: Decimal) -> None:
     assert (KimpCalculator.ratio(korea, abroad, fx) > 0) == (korea > abroad * fx)
+
+
+def test_swapped_books_are_refused(pair: Pair) -> None:
+    with pytest.raises(ValueError, match="are not the legs of BTC"):
+        KimpCalculator(pair).rates(ABROAD, KOREA, now=NOW, usdkrw=USDKRW, usdtkrw=USDTKRW)

@@ -8,6 +8,7 @@ import msgspec
 
 from kimp.shared.domain.money import Price
 from kimp.shared.domain.time import Nanos
+from kimp.shared.errors import UnitMismatch
 
 USD = "USD"
 USDT = "USDT"
@@ -45,5 +46,5 @@ class FxQuote(msgspec.Struct, frozen=True, gc=False):
 def at_par(usdkrw: Price) -> Price:
     """The official dollar rate taken as that of USDT: what the fx basis (김프) assumes and the usdt basis does not."""
     if usdkrw.base != USD:
-        raise ValueError(f"{usdkrw} is not a price of the dollar")
+        raise UnitMismatch(f"{usdkrw} is not a price of the dollar")
     return Price(usdkrw.value, USDT, usdkrw.quote)

@@ -95,9 +95,17 @@ class KimpCalculator:
         usdtkrw: FxQuote | None,
         quantity: Decimal | None = None,
     ) -> PremiumRates:
-        """All premiums of this moment; ``quantity`` (base coins) asks for executable ones too. Both books must be free
-        of faults.
+        """All premiums of this moment; ``quantity`` (base coins) asks for executable ones too.
+
+        Both books must be free of faults.
+
+        Raises:
+            ValueError: a book is not of the leg it stands for.
         """
+        if (korea.instrument_id, abroad.instrument_id) != (self._pair.korea.id, self._pair.abroad.id):
+            raise ValueError(
+                f"{korea.instrument_id} and {abroad.instrument_id} are not the legs of {self._pair.symbol}"
+            )
         fx = at_par(usdkrw.price) if usdkrw and usdkrw.is_valid(now) else None
         usdt = usdtkrw.price if usdtkrw and usdtkrw.is_valid(now) else None
         return PremiumRates(
