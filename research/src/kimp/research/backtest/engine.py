@@ -158,6 +158,7 @@ class BacktestEngine:
         pair, settings = self.pair, self.settings
         lot_worth = exact(float(self.data.korea.close.max())) * pair.lot / settings.engine.capital_share
         enough = lot_worth * (ONE + ONE / settings.engine.leverage) * MARGIN_FOR_PRICE_MOVES
+        enough = (enough // 1_000 + 1) * 1_000
         raise ValidationFailed(
             f"{settings.capital:,f} KRW is too little: the smallest pair is {pair.lot} {pair.symbol} on both venues; "
             f"choose a --capital of about {enough:,.0f} or more"
