@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.outbox import Outbox
-from kimp.order.engine.repair import choose_repair, imbalance, is_over, repair_plan
+from kimp.order.engine.repair import choose_repair, imbalance, is_over, repair_plan, why_over
 from kimp.order.engine.settings import EngineSettings
 from kimp.order.engine.state import FOREIGN_SIGNAL, EngineState, Slot
 from kimp.order.engine.tracker import TrackedOrder
@@ -65,6 +65,7 @@ class OrderExecutor:
         self._market = market
         self._out = outbox
         self._settings = settings
+        self._waking: dict[str, Nanos] = {}
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -267,9 +268,15 @@ class OrderExecutor:
         self._enter_repair(slot, exposure, at)
         due = self._repair_due(slot)
         if choice.leg is None or at < due:
-            self._out.timer(REPAIR_TIMER + slot.key, max(due, at + self._settings.repair_pause))
+            self._wake(slot, max(due, at + self._settings.repair_pause), at)
         else:
             self._send(slot, (choice.leg,), Purpose.REPAIR, at)
+
+    def _wake(self, slot: Slot, due: Nanos, at: Nanos) -> None:
+        """Look again then, unless that is going to happen anyway: one pending timer is enough for a slot."""
+        if not at < self._waking.get(slot.key, 0) <= due:
+            self._waking[slot.key] = due
+            self._out.timer(REPAIR_TIMER + slot.key, due)
 
     def _repair_due(self, slot: Slot) -> Nanos:
         """When the next repair may leave: the first two at once, then ever later, and slowly once halted."""
@@ -309,7 +316,7 @@ class OrderExecutor:
             if plan is not None and plan.action is Action.ENTER and slot.has_filled:
                 self._out.notify(_opened(slot, position, plan))
             return
-        reason = _reason(slot)
+        reason = why_over(slot)
         self._out.record(PhaseEntered(at, slot.key, Phase.FLAT, reason, self._marks(slot)))
         closed = slot.closed[-1]
         is_loss = closed.breakdown.net < ZERO
@@ -324,19 +331,6 @@ class OrderExecutor:
             price = ZERO if book is None else book.mid()
             marks.append((instrument.id, Mark(price, self._krw_rate(slot, instrument))))
         return tuple(marks)
-
-
-def _reason(slot: Slot) -> str:
-    """Why a pair is over: the plan's own reason, or what came between."""
-    match slot.plan:
-        case None:
-            return "closed_by_others"
-        case Plan(action=Action.ENTER):
-            return "entry_unwound"
-        case Plan(action=Action.EXIT) if slot.repairs:
-            return "exit_repaired"
-        case plan:
-            return plan.reason
 
 
 def _reduces(position: Position, fill: Fill) -> bool:

@@ -153,6 +153,19 @@ def is_over(slot: Slot, market: MarketState) -> bool:
     return True
 
 
+def why_over(slot: Slot) -> str:
+    """Why a pair is over: the plan's own reason, or what came between."""
+    match slot.plan:
+        case None:
+            return "closed_by_others"
+        case Plan(action=Action.ENTER):
+            return "entry_unwound"
+        case Plan(action=Action.EXIT) if slot.repairs:
+            return "exit_repaired"
+        case plan:
+            return plan.reason
+
+
 def repair_plan(slot: Slot, position: Position, krw_rate: Decimal, booked: int, at: Nanos) -> Plan:
     """A decision of its own for what nobody planned; the number of entries booked tells two of one moment apart."""
     return Plan(
