@@ -142,9 +142,9 @@ def test_too_little_capital_for_one_lot_says_how_much_is_needed(
     make_market: Make, bars: Make, backtest: Make, scripted: Any
 ) -> None:
     data = make_market(bars(*[144_900_000] * 4), bars(*[100_000] * 4))
-    with pytest.raises(ValidationFailed, match=r"200,000 KRW is too little: .* about 312,000 or more"):
+    with pytest.raises(ValidationFailed, match=r"200,000 KRW is too little: .* about 623,000 or more"):
         backtest(data, scripted(), capital="200000").run()
-    assert backtest(data, scripted(), capital="312000").run().open_position is not None
+    assert backtest(data, scripted(), capital="623000").run().open_position is not None
 
 
 def test_a_strategy_that_never_enters_is_no_error(make_market: Make, bars: Make, backtest: Make, scripted: Any) -> None:

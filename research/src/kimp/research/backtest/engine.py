@@ -155,14 +155,20 @@ class BacktestEngine:
         traded = any(slot.closed or slot.position for slot in self.trading.state.slots.values())
         if not self.trading.refusals.get("too_small", 0) or traded:
             return
-        pair, settings = self.pair, self.settings
-        lot_worth = exact(float(self.data.korea.close.max())) * pair.lot / settings.engine.capital_share
-        enough = lot_worth * (ONE + ONE / settings.engine.leverage) * MARGIN_FOR_PRICE_MOVES
-        enough = (enough // 1_000 + 1) * 1_000
+        smallest, enough = self._smallest()
         raise ValidationFailed(
-            f"{settings.capital:,f} KRW is too little: the smallest pair is {pair.lot} {pair.symbol} on both venues; "
-            f"choose a --capital of about {enough:,.0f} or more"
+            f"{self.settings.capital:,f} KRW is too little: the smallest pair is {smallest} {self.pair.symbol} on both "
+            f"venues; choose a --capital of about {enough:,.0f} or more"
         )
+
+    def _smallest(self) -> tuple[Decimal, Decimal]:
+        """The smallest pair both venues accept at any price of the tape (coins), and a capital (KRW) that suffices."""
+        settings, lot = self.settings.engine, self.pair.lot
+        cheapest = exact(float(self.data.abroad.close.min())) * (ONE - settings.slippage_max)
+        lots = max(ONE, self.pair.abroad.rules.minimum_notional / cheapest // lot + 1)
+        worth = lots * lot * exact(float(self.data.korea.close.max())) / settings.capital_share
+        enough = worth * (ONE + ONE / settings.leverage) * MARGIN_FOR_PRICE_MOVES
+        return lots * lot, (enough // 1_000 + 1) * 1_000
 
     def _result(self, preset: str, meta: dict[str, Any], engine_s: float) -> BacktestResult:
         records = self.world.records
