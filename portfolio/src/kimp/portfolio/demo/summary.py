@@ -246,8 +246,8 @@ def _findings(played: Played) -> Iterable[tuple[bool, Label]]:
     yield (
         False,
         Label(
-            "환율 항목은 업비트 KRW-USDT의 변화입니다: 김프가 오르면 테더도 올라, 번 돈의 대부분이 여기에 적힙니다.",
-            "fx is the move of Upbit's KRW-USDT: when 김프 rises so does the tether, so most of the gain stands here.",
+            "환율 항목은 업비트 KRW-USDT의 변화입니다. 김프가 오르면 테더도 함께 올라, 번 돈의 일부가 여기에 적힙니다.",
+            "fx is the move of Upbit's KRW-USDT: when 김프 rises so does the tether, so part of the gain stands here.",
         ),
     )
 

@@ -83,7 +83,7 @@ REFUSALS = {
 HOLDS = {
     "warming_up_premium": Label("데이터 모으는 중", "a day of data first"),
     "premium_not_below_percentile": Label("김프가 낮지 않음", "premium not low"),
-    "premium_below_percentile": Label("김프가 하루의 낮은 1/5", "lowest fifth of a day"),
+    "premium_below_percentile": Label("하루 중 하위 1/5", "lowest fifth of a day"),
     "net_not_above_target": Label("목표 순이익 미달", "net below target"),
     "target_reached": Label("목표 순이익 도달", "target reached"),
     "impatient_hand": Label("조급한 손 (주입)", "impatient (injected)"),
