@@ -10,6 +10,7 @@ from kimp.order.engine.settings import EngineSettings
 from kimp.order.engine.state import EngineState, Slot
 from kimp.shared.domain.instruments import Instrument, Kind, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
+from kimp.shared.domain.positions import LegPosition, Purpose
 from kimp.shared.domain.signals import Direction, Refusal
 
 
@@ -100,22 +101,27 @@ class CapitalAllocator:
 
 
 def spot_commitment(state: EngineState, leg: Instrument, asset: str) -> Commitment:
-    """A spot venue's ``asset``, won or coins. What was sold short is repaid from its proceeds, so they are not capital,
-    and coins that belong to a long position are not for sale as inventory.
+    """A spot venue's ``asset``, won or coins. What a position put in is used, what it has taken out (coins of a long
+    pair, proceeds of a short one) is no capital: so the capital stays at cost until the pair is over.
     """
-    used = locked = others = ZERO
+    put_in = locked = taken_out = ZERO
     for slot in state.slots.values():
         for instrument in slot.legs:
             if instrument.venue is leg.venue and instrument.kind is Kind.SPOT:
-                held = slot.position.leg(instrument.id) if slot.position else None
                 locked += _spot_lock(state, slot, instrument, asset)
-                if held is not None and asset == instrument.quote:
-                    used += max(ZERO, -held.cash) if held.quantity > ZERO else ZERO
-                    others += max(ZERO, held.cash) if held.quantity < ZERO else ZERO
-                elif held is not None and asset == instrument.base:
-                    used += max(ZERO, -held.quantity)
-                    others += max(ZERO, held.quantity)
-    return Commitment(asset, used + locked, state.ledger.wallet(leg.venue, asset) + used - others)
+                if slot.position is not None:
+                    flow = _flow(slot.position.leg(instrument.id), instrument, asset)
+                    put_in += max(ZERO, -flow)
+                    taken_out += max(ZERO, flow)
+    wallet = state.ledger.wallet(leg.venue, asset)
+    return Commitment(asset, put_in + locked, wallet + put_in - taken_out)
+
+
+def _flow(held: LegPosition, leg: Instrument, asset: str) -> Decimal:
+    """How much of an asset a position has brought into the wallet (positive) or taken from it."""
+    if asset == leg.quote:
+        return held.cash
+    return held.quantity if asset == leg.base else ZERO
 
 
 def margin_commitment(state: EngineState, leg: Instrument, settings: EngineSettings) -> Commitment:
@@ -131,36 +137,45 @@ def margin_commitment(state: EngineState, leg: Instrument, settings: EngineSetti
     return Commitment(leg.quote, used, state.ledger.wallet(leg.venue, leg.quote))
 
 
-def affordable(state: EngineState, leg: Instrument, side: Side, price: Decimal, settings: EngineSettings) -> Decimal:
-    """How many more coins an order that opens may trade at ``price`` without committing more than the share allows."""
+def affordable(
+    state: EngineState, leg: Instrument, side: Side, price: Decimal, reference: Decimal, settings: EngineSettings
+) -> Decimal:
+    """How many more coins an order that opens may trade at ``price``, decided on at the mid ``reference``, without
+    committing more than the share allows.
+    """
     if leg.kind is Kind.PERPETUAL:
         free = margin_commitment(state, leg, settings).free(settings.capital_share)
-        return free / margin_per_coin(leg, side, price, settings)
+        return free / margin_per_coin(leg, side, price, settings, reference)
     asset = leg.quote if side is Side.BUY else leg.base
     free = spot_commitment(state, leg, asset).free(settings.capital_share)
     return free / (price * (ONE + leg.fee_rate)) if side is Side.BUY else free
 
 
-def margin_per_coin(leg: Instrument, side: Side, limit: Decimal, settings: EngineSettings) -> Decimal:
-    """Margin and fee that one contract coin needs at the worst price of a limit order (quote asset)."""
+def margin_per_coin(
+    leg: Instrument, side: Side, limit: Decimal, settings: EngineSettings, reference: Decimal = ZERO
+) -> Decimal:
+    """Margin and fee that one contract coin needs at the worst price of a limit order (quote asset).
+
+    The limit of a sale is its lowest price. The highest it may meet is as far above the touch as an entry's limit is
+    below; a repair's limit may lie much lower, so that the mid it was decided on (``reference``) counts as well.
+    """
     if side is Side.SELL:
-        # The limit of a sale is its lowest price; the highest it may meet is as far above the touch as the limit is
-        # below.
-        limit = limit * (ONE + 2 * settings.slippage_max)
+        limit = max(limit * (ONE + 2 * settings.slippage_max), reference)
     return limit * (ONE / settings.leverage + leg.fee_rate)
 
 
 def _spot_lock(state: EngineState, slot: Slot, leg: Instrument, asset: str) -> Decimal:
-    direction = slot.plan.direction if slot.plan else None
+    # What buys a short pair's coins back, or sells a long pair's, frees money instead of committing it.
+    is_short = slot.plan is not None and slot.plan.direction is Direction.SHORT_PREMIUM
     total = ZERO
     for client_id in slot.unsettled:
         tracked = state.orders[client_id]
         order = tracked.order
         if order.instrument_id != leg.id:
             continue
-        if order.side is Side.BUY and asset == leg.quote:
+        if order.side is Side.BUY and asset == leg.quote and not is_short:
             total += tracked.open_quantity * order.limit * (ONE + leg.fee_rate)
-        elif order.side is Side.SELL and asset == leg.base and direction is Direction.SHORT_PREMIUM:
+        elif order.side is Side.SELL and asset == leg.base and is_short:
             total += tracked.open_quantity
     return total
 
@@ -170,5 +185,6 @@ def _margin_lock(state: EngineState, slot: Slot, leg: Instrument, settings: Engi
     for client_id in slot.unsettled:
         tracked = state.orders[client_id]
         if tracked.order.instrument_id == leg.id and not tracked.order.reduce_only:
-            total += tracked.open_quantity * margin_per_coin(leg, tracked.order.side, tracked.order.limit, settings)
+            order, reference = tracked.order, tracked.reference if tracked.purpose is Purpose.REPAIR else ZERO
+            total += tracked.open_quantity * margin_per_coin(leg, order.side, order.limit, settings, reference)
     return total

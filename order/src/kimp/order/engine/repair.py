@@ -63,7 +63,7 @@ def choose_repair(
     offers += [_at_any_price(slot.position, leg, side, exposure, market, slippage) for leg in turns]
     tradable = [offer for offer in offers if offer is not None]
     for offer in tradable:
-        if order := _within_budget(state, slot, offer, market, settings):
+        if order := _within_budget(state, slot, offer, settings):
             return RepairChoice(order)
     return RepairChoice(None, is_dust=not tradable and len(known) == len(slot.legs))
 
@@ -114,17 +114,14 @@ def _order(
     return LegPlan(leg.id, side, quantity, limit, reference, reduce_only)
 
 
-def _within_budget(
-    state: EngineState, slot: Slot, order: LegPlan, market: MarketState, settings: EngineSettings
-) -> LegPlan | None:
+def _within_budget(state: EngineState, slot: Slot, order: LegPlan, settings: EngineSettings) -> LegPlan | None:
     """The order, cut to what may still be committed where it opens more than is held."""
     assert slot.position is not None
     leg = slot.leg(order.instrument_id)
     if slot.position.leg(leg.id).quantity * order.side.sign < ZERO:
         return order
-    # A sale fills at the touch, however far below it its limit lies.
-    price = max(order.limit, market.books[leg.id].touch(order.side)) if order.side is Side.SELL else order.limit
-    free = leg.rules.floor(affordable(state, leg, order.side, price, settings))
+    coins = affordable(state, leg, order.side, order.limit, order.reference, settings)
+    free = leg.rules.floor(coins)
     if order.quantity <= free:
         return order
     return msgspec.structs.replace(order, quantity=free) if leg.rules.permits(free, order.limit) else None
