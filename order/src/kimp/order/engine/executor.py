@@ -119,7 +119,17 @@ class OrderExecutor:
         if isinstance(outcome, Unknown):
             self._ask(tracked)
         elif isinstance(outcome, Rejected):
+            if tracked.order.reduce_only:
+                self._doubt(tracked)
             self._settle(self._state.slots[tracked.slot], at)
+
+    def _doubt(self, refused: TrackedOrder) -> None:
+        """A refused reduce-only order (Binance −2022) says the venue holds less than we think: an order given up as lost
+        may have executed after all, so ask about those again.
+        """
+        for tracked in self._state.orders.values():
+            if tracked.is_lost and tracked.order.instrument_id == refused.order.instrument_id:
+                self._ask(tracked)
 
     def on_report(self, report: OrderReport, at: Nanos) -> None:
         """The venue told of an order. Its fills count first; "done" is final only once they add up to what it executed."""
