@@ -20,8 +20,8 @@ from kimp.shared.domain.books import Book
 from kimp.shared.domain.funding import FundingPayment
 from kimp.shared.domain.instruments import InstrumentId, Venue
 from kimp.shared.domain.money import ZERO, Amount
-from kimp.shared.domain.orders import ClientId, Fill, Order, OrderReport, OrderStatus, Outcome, Unknown
-from kimp.shared.domain.time import Nanos
+from kimp.shared.domain.orders import ClientId, Fill, Order, OrderReport, OrderStatus, Outcome, Rejected, Unknown
+from kimp.shared.domain.time import SECOND, Nanos
 from kimp.shared.messages.effects import Append, CancelOrder, Effect, Notify, PlaceOrders, QueryOrder, SetTimer
 from kimp.shared.messages.events import (
     Event,
@@ -42,12 +42,21 @@ STEPS_MAX = 1_000_000
 """Heap events between two market events; more means that something asks itself in a circle."""
 
 
+RECV_WINDOW: Nanos = 5 * SECOND
+"""A request under way for longer is refused: Binance's default recvWindow (−1021); at Upbit the line is cut by then."""
+
+QUESTION_TIMEOUT: Nanos = 5 * SECOND
+"""An answer to a question that comes later than this finds nobody waiting for it any more."""
+
 EventAt = Callable[[Nanos], Event]
 """An event that knows everything but the moment it will arrive."""
 
 
 class EngineDied(Exception):
     """The engine's process ended between two effects; what was journaled before is all that is left of it."""
+
+
+TOO_LATE = Rejected("-1021", "Timestamp for this request is outside of the recvWindow.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +242,14 @@ class World:
         fault, life = self._faults.draw(order), self._life
         if fault.gives_up:
             self._tell(_answered(order.client_id, fault.answer or Unknown("timeout")), self.latency.delay())
-        self._later(self.latency.delay() + fault.delay, lambda: self._arrive(order, fault, life))
+        sent_at = self.now
+        self._later(self.latency.delay() + fault.delay, lambda: self._arrive(order, fault, life, sent_at))
 
-    def _arrive(self, order: Order, fault: Fault, life: int) -> None:
+    def _arrive(self, order: Order, fault: Fault, life: int, sent_at: Nanos) -> None:
         outcome = fault.answer
         if fault.executes:
-            placed = self._venue_of[order.instrument_id].place(order, self.now)
+            is_late = self.now - sent_at > RECV_WINDOW
+            placed = TOO_LATE if is_late else self._venue_of[order.instrument_id].place(order, self.now)
             outcome = fault.answer or placed
         back = self.latency.delay()
         if not fault.gives_up:
@@ -259,10 +270,10 @@ class World:
 
     def _query(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
         if not self._faults.loses_query(client_id):
-            life = self._life
-            self._later(self.latency.delay(), lambda: self._answer_query(client_id, instrument_id, life))
+            life, asked_at = self._life, self.now
+            self._later(self.latency.delay(), lambda: self._answer_query(client_id, instrument_id, life, asked_at))
 
-    def _answer_query(self, client_id: ClientId, instrument_id: InstrumentId, life: int) -> None:
+    def _answer_query(self, client_id: ClientId, instrument_id: InstrumentId, life: int, asked_at: Nanos) -> None:
         venue = self._venue_of[instrument_id]
         if not venue.is_available:
             return
@@ -271,7 +282,9 @@ class World:
             report = OrderReport(client_id, OrderStatus.ABSENT, ZERO)
         elif report.fills and self._faults.hides_fills(client_id):
             report = OrderReport(client_id, report.status, report.executed)
-        self._tell(_reported(report), self.latency.delay(), life)
+        back = self.latency.delay()
+        if self.now + back - asked_at <= QUESTION_TIMEOUT:
+            self._tell(_reported(report), back, life)
 
     def _cancel(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
         self._later(self.latency.delay(), lambda: self._cancelled(client_id, instrument_id))
