@@ -150,6 +150,12 @@ def test_the_same_seed_tells_the_same_story_and_another_seed_another(facts: Fact
     assert other["is_chosen_seed"] is False
 
 
+def test_the_order_of_hashes_changes_nothing(facts: Facts, tmp_path: Path) -> None:
+    for hash_seed in ("1", "2"):
+        ran = in_a_shell("--json", "--out", str(tmp_path / hash_seed), PYTHONHASHSEED=hash_seed)
+        assert json.loads(ran.stdout)["decision_hash"] == facts["decision_hash"]
+
+
 @pytest.mark.parametrize("seed", ["0", "5", "48"])
 def test_other_seeds_balance_too_and_lose_nothing_by_closing(seed: str, tmp_path: Path) -> None:
     found = in_process(tmp_path / "report", "--seed", seed)
@@ -309,3 +315,12 @@ def test_a_home_that_is_not_there_is_one_sentence_too() -> None:
 def test_a_seed_that_is_none_is_a_usage_error(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--seed", seed]) == 2
     assert "--seed" in capsys.readouterr().err
+
+
+def test_an_interrupted_showing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reader, "step", interrupted)
+    assert cli.main(["demo", "--fast", "--out", str(tmp_path / "report")]) == 130
+    assert list(tmp_path.iterdir()) == []

@@ -61,12 +61,14 @@ def _default_directory(seed: int) -> Path:
 
 
 def _writable(directory: Path) -> Path:
-    """Say before half a minute of show, and not after it, that the report has no place."""
-    probe = directory / f".probe-{os.getpid()}"
+    """Say before half a minute of show, and not after it, that the report has no place; leave nothing behind."""
+    probe, was_there = directory / f".probe-{os.getpid()}", directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        if not was_there:
+            directory.rmdir()
     except OSError as error:
         raise _nowhere(directory, error) from error
     return directory
