@@ -29,6 +29,12 @@ Progress = Callable[[int, int], None]
 
 MINUTES = {"m": 1, "h": 60, "d": 1_440}
 
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""What fits into 64 bits of nanoseconds, rounded to what one can remember."""
+
+CAPITAL_MAX = 10**15
+"""KRW: more than anyone has, and less than would overflow a decimal."""
+
 RUN_NAME_LENGTH = 12
 """Hex digits of the run's hash in its directory's name: enough for a lifetime of runs."""
 
@@ -46,7 +52,7 @@ Since = Annotated[
     ),
 ]
 Until = Annotated[str | None, typer.Option("--to", help="끝(미포함). End, not included.", metavar="TIME")]
-Capital = Annotated[str, typer.Option(help="두 거래소 합계 원화 자본. KRW on both venues.", metavar="KRW")]
+Capital = Annotated[str, typer.Option(help="두 거래소 합계 원화. KRW in all.", metavar="KRW")]
 Interval = Annotated[
     str | None, typer.Option(help="봉 길이: 1m, 5m, 1h. Bar length.", metavar="LENGTH", show_default="finest")
 ]
@@ -61,7 +67,7 @@ Leverage = Annotated[
     str | None,
     typer.Option(help="선물 레버리지 1–3. Of the perpetual.", metavar="N", show_default="execution.leverage"),
 ]
-Fx = Annotated[Literal["ecb", "investing"], typer.Option(help="기록 데이터의 환율 출처. USD/KRW source.")]
+Fx = Annotated[Literal["ecb", "investing"], typer.Option(help="기록 데이터의 환율. Source of USD/KRW.")]
 Rebalancing = Annotated[
     Literal["when_flat", "never"], typer.Option(help="거래소 간 자금 맞추기. Evening out the venues.")
 ]
@@ -201,6 +207,8 @@ def _moment(text: str | None, option: str) -> int | None:
         raise typer.BadParameter(
             f"{text!r} is neither a date like 2024-12-31 nor a time like 2024-12-31T09:00+09:00", param_hint=option
         ) from None
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise typer.BadParameter(f"{text!r} is not between {FIRST_YEAR} and {LAST_YEAR}", param_hint=option)
     if moment.tzinfo is None:
         if re.fullmatch(r"[\d-]+", text.strip()) is None:
             raise typer.BadParameter(
@@ -215,8 +223,10 @@ def _won(text: str) -> Decimal:
         amount = Decimal(text.replace(",", "").replace("_", ""))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount <= 0:
-        raise typer.BadParameter(f"{text!r} is not an amount above zero, such as 20000000", param_hint="--capital")
+    if not amount.is_finite() or not 0 < amount <= CAPITAL_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is not an amount above zero and up to {CAPITAL_MAX:,}, such as 20000000", param_hint="--capital"
+        )
     return amount
 
 
@@ -225,10 +235,13 @@ def _length(text: str | None) -> int | None:
 
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,4})([mhd])", text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is not a length such as 1m, 5m or 1h", param_hint="--interval")
-    return int(found[1]) * MINUTES[found[2]] * MINUTE
+    found = re.fullmatch(r"([1-9]\d{0,3})([mhd])", text.strip())
+    minutes = int(found[1]) * MINUTES[found[2]] if found else 0
+    if not minutes or MINUTES["d"] % minutes:
+        raise typer.BadParameter(
+            f"{text!r} is not a length that divides a day, such as 1m, 5m or 1h", param_hint="--interval"
+        )
+    return minutes * MINUTE
 
 
 def _parameters(texts: list[str]) -> dict[str, str]:

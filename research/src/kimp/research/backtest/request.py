@@ -43,6 +43,9 @@ SIMULATED_END: Nanos = 20_089 * DAY
 
 SIMULATED_LENGTH: Nanos = 90 * DAY
 
+SIMULATED_YEARS_MAX = 10
+"""Minutes of ten years are all a laptop's memory should hold; a slip in a date must not fill it."""
+
 TRADED_SECTIONS = ("capital", "costs", "strategy", "guards", "execution")
 """Sections of the configuration that change what a run does."""
 
@@ -111,6 +114,8 @@ def market_of(request: Request) -> MarketData:
     if end is None:
         end = SIMULATED_END if start is None else start + SIMULATED_LENGTH
     start = end - SIMULATED_LENGTH if start is None else start
+    if end - start > SIMULATED_YEARS_MAX * 366 * DAY:
+        raise DataError(f"A simulated market lasts {SIMULATED_YEARS_MAX} years at most; bring --from and --to closer.")
     return simulate_market(seed=request.seed, start=start, end=end, interval=request.interval or MINUTE)
 
 
