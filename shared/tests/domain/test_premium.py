@@ -140,7 +140,7 @@ def test_a_dollar_rate_in_the_place_of_the_tether_rate_is_refused(pair: Pair) ->
 
 
 def test_a_tether_rate_in_the_place_of_the_dollar_rate_is_refused(pair: Pair) -> None:
-    with pytest.raises(ValueError, match="not a price of the dollar"):
+    with pytest.raises(UnitMismatch, match="not a price of the dollar"):
         KimpCalculator(pair).rates(KOREA, ABROAD, now=NOW, usdkrw=USDTKRW, usdtkrw=None)
 
 
