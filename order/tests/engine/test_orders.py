@@ -307,6 +307,29 @@ def test_a_lost_order_that_is_reported_done_with_fills_is_evened_out(lost: Any) 
     assert balanced(lost)
 
 
+def test_a_lost_order_is_still_asked_about_for_a_while_without_alarm(lost: Any) -> None:
+    lost.complete(lost.repair)
+    before = len(lost.queries)
+    lost.wait(60)
+    assert set(lost.queries[before:]) == {lost.order.client_id}
+    lost.wait(60)
+    before = len(lost.queries)
+    lost.wait(600)
+    assert lost.queries[before:] == []
+    assert lost.of(OrderUnresolved) == []
+
+
+def test_a_lost_order_that_did_fill_unheard_is_found_by_asking_on(lost: Any) -> None:
+    lost.complete(lost.repair)
+    lost.wait(20)
+    assert lost.queries[-1] == lost.order.client_id
+    lost.done(lost.order, "0.065")
+    assert lost.order.client_id in lost.state.unsettled
+    lost.done(lost.order, "0.065", [lost.fill_of(lost.order)])
+    finish(lost)
+    assert balanced(lost)
+
+
 def test_a_lost_order_denied_once_more_stays_lost(lost: Any) -> None:
     records = len(lost.records)
     lost.absent(lost.order)

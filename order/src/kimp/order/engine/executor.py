@@ -96,9 +96,10 @@ class OrderExecutor:
 
     def resume(self, slot: Slot, at: Nanos) -> None:
         """After a restart: ask about every order whose end is not proven, or settle what already is."""
-        for client_id in tuple(slot.unsettled):
-            self._ask(self._state.orders[client_id])
-            self._out.timer(ORDER_TIMER + client_id, at + self._settings.answer_timeout)
+        for client_id, tracked in self._state.orders.items():
+            if tracked.slot == slot.key and (not tracked.is_settled or tracked.is_watched(at)):
+                self._ask(tracked)
+                self._out.timer(ORDER_TIMER + client_id, at + self._settings.answer_timeout)
         if slot.phase not in (Phase.FLAT, Phase.OPEN) or slot.position is not None:
             self._settle(slot, at)
 
@@ -189,9 +190,12 @@ class OrderExecutor:
     def on_timer(self, client_id: ClientId, at: Nanos) -> None:
         """An order's answer is overdue: ask, and ask again later, until the venue has proven what became of it."""
         tracked = self._state.orders.get(client_id)
-        if tracked is None or tracked.is_settled:
+        if tracked is None or (tracked.is_settled and not tracked.is_watched(at)):
             return
-        if not tracked.is_alerted and at >= tracked.intended_at + self._settings.unresolved_after:
+        if (
+            not (tracked.is_settled or tracked.is_alerted)
+            and at >= tracked.intended_at + self._settings.unresolved_after
+        ):
             tracked.is_alerted = True
             self._out.notify(OrderUnresolved(tracked.slot, client_id))
         backoff = self._settings.query_backoff
@@ -240,10 +244,8 @@ class OrderExecutor:
         self._out.record(FundingBooked(at, slot.key, signal_id, payment, krw_rate))
 
     def _owner(self, instrument_id: InstrumentId) -> Slot | None:
-        for slot in self._state.slots.values():
-            if any(leg.id == instrument_id for leg in slot.legs):
-                return slot
-        return None
+        slots = self._state.slots.values()
+        return next((slot for slot in slots if any(leg.id == instrument_id for leg in slot.legs)), None)
 
     def _krw_rate(self, slot: Slot, instrument: Instrument) -> Decimal:
         """KRW per quote asset to book at: what happened must be booked even before the first FX quote after a restart,
@@ -268,11 +270,8 @@ class OrderExecutor:
         if slot.position is None or slot.unsettled:
             return
         exposure = imbalance(slot)
-        if exposure == ZERO:
-            self._finish(slot, at)
-            return
-        choice = choose_repair(self._state, slot, exposure, self._market, self._settings)
-        if choice.is_dust:
+        choice = choose_repair(self._state, slot, exposure, self._market, self._settings) if exposure else None
+        if choice is None or choice.is_dust:
             self._finish(slot, at)
             return
         self._enter_repair(slot, exposure, at)
@@ -335,12 +334,9 @@ class OrderExecutor:
             self._out.notify(ForcedLoss(slot.key, position.signal_id, closed.breakdown.net, reason))
 
     def _marks(self, slot: Slot) -> tuple[tuple[InstrumentId, Mark], ...]:
-        marks = []
-        for instrument in slot.legs:
-            book = self._market.books.get(instrument.id)
-            price = ZERO if book is None else book.mid()
-            marks.append((instrument.id, Mark(price, self._krw_rate(slot, instrument))))
-        return tuple(marks)
+        books = self._market.books
+        mids = {leg.id: books[leg.id].mid() if leg.id in books else ZERO for leg in slot.legs}
+        return tuple((leg.id, Mark(mids[leg.id], self._krw_rate(slot, leg))) for leg in slot.legs)
 
 
 def _reduces(position: Position, fill: Fill) -> bool:

@@ -8,7 +8,12 @@ from decimal import Decimal
 from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.orders import Accepted, Order, Outcome, Rejected
 from kimp.shared.domain.positions import Purpose
-from kimp.shared.domain.time import Nanos
+from kimp.shared.domain.time import MINUTE, Nanos
+
+LOST_WATCH = 2 * MINUTE
+"""How long after its intent a lost order is still asked about. Denials may have been read before it arrived, or travel
+late; if it did execute after all, its fills must be found even when the venue never pushes them.
+"""
 
 
 @dataclass(slots=True)
@@ -48,6 +53,10 @@ class TrackedOrder:
     def open_quantity(self) -> Decimal:
         """How much of it may still fill, as far as we know (base coins)."""
         return ZERO if self.is_settled else self.order.quantity - self.filled
+
+    def is_watched(self, at: Nanos) -> bool:
+        """Whether it was given up so lately that asking on is worth it."""
+        return self.is_lost and at < self.intended_at + LOST_WATCH
 
     def take_outcome(self, outcome: Outcome) -> None:
         """Note what the venue answered. A rejection is proof that nothing executed, unless there was proof of the
