@@ -229,6 +229,19 @@ def test_money_is_evened_out_between_pairs_if_the_owner_does_so(
     assert evened == (rule is Rebalance.WHEN_FLAT)
 
 
+def test_a_liquidated_short_is_counted_and_the_coins_are_sold(
+    make_market: Make, backtest: Make, bars: Make, scripted: Any
+) -> None:
+    """At twice its entry a short without leverage is gone; what the coins earned is all that is left of it."""
+    data = make_market(bars(144_900_000, 144_900_000, *[320_000_000] * 4), bars(100_000, 100_000, *[220_000] * 4))
+    result = backtest(data, scripted(leave_from=99)).run()
+    assert result.liquidations == 1
+    assert result.open_position is None
+    (trade,) = result.trades
+    total = result.capital + trade.net
+    assert abs(Decimal(float(result.curves.equity[-1])) - total) < WON_MAX
+
+
 # -- exits that miss -------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import MINUTE, Nanos, show
 from kimp.shared.errors import ValidationFailed
 from kimp.shared.messages.events import MarketMoved
-from kimp.shared.messages.records import OrderIntended, Record
+from kimp.shared.messages.records import FillBooked, OrderIntended, Record
 from kimp.shared.ports.strategy import Strategy
 
 Progress = Callable[[int, int], None]
@@ -199,6 +199,7 @@ class BacktestEngine:
             elapsed_tape_s=self.tape.build_s,
             elapsed_engine_s=engine_s,
             meta=meta,
+            liquidations=liquidations_in(records),
         )
 
     def _assumptions(self) -> dict[str, str]:
@@ -236,3 +237,9 @@ def decision_hash(records: list[Record], refusals: dict[str, int]) -> str:
 def repairs_in(records: list[Record]) -> int:
     """How many repair orders were sent."""
     return sum(1 for record in records if isinstance(record, OrderIntended) and record.purpose is Purpose.REPAIR)
+
+
+def liquidations_in(records: list[Record]) -> int:
+    """How often a venue closed a contract by itself: orders that nobody here sent."""
+    foreign = (r for r in records if isinstance(r, FillBooked) and r.purpose is Purpose.FOREIGN)
+    return len({record.fill.client_id for record in foreign})

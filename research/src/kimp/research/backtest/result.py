@@ -72,3 +72,4 @@ class BacktestResult:
     elapsed_tape_s: float
     elapsed_engine_s: float
     meta: dict[str, Any]
+    liquidations: int = 0

@@ -55,6 +55,7 @@ def as_json(result: BacktestResult, findings: Findings | None = None) -> dict[st
         },
         "refusals": dict(result.refusals),
         "repairs": result.repairs,
+        "liquidations": result.liquidations,
         "assumptions": dict(found.assumptions),
         "warnings": [{"code": warned.code, "message": warned.text.en} for warned in found.warnings],
     }

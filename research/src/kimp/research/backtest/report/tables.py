@@ -173,6 +173,7 @@ def _refusals(result: BacktestResult) -> RenderableType:
         table.add_row(labels.NONE.both, "0", "")
     table.add_section()
     table.add_row(labels.REPAIRS.both, f"{result.repairs:,}", "")
+    table.add_row(labels.LIQUIDATIONS.both, f"{result.liquidations:,}", "")
     return table
 
 
