@@ -23,9 +23,13 @@ OFFICIAL_HOSTS = frozenset(
         "fstream.binance.com",
         "demo-fapi.binance.com",
         "demo-fstream.binance.com",
+        "quotation-api-cdn.dunamu.com",
+        "query1.finance.yahoo.com",
     }
 )
-"""Where orders and keys may go without anybody having said so; loopback is the only other such place."""
+"""Where requests may go without anybody having said so; loopback is the only other such place. The last two are asked
+for exchange rates only: a rate from anywhere else could make a premium out of nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +212,54 @@ class Binance(Struct, frozen=True, kw_only=True):
     secret_key: Annotated[SecretStr, Setting("Signs requests; never sent, never shown.")] = SecretStr()
 
 
+class Database(Struct, frozen=True, kw_only=True):
+    """Where market data and the mirror of our trades are stored."""
+
+    url: Annotated[
+        SecretStr,
+        Setting(
+            "PostgreSQL to use, `postgresql://user:password@host:5432/name`; `DATABASE_URL` is read too. "
+            "Without it kimp runs its own."
+        ),
+    ] = SecretStr()
+    directory: Annotated[
+        str, Setting("Where kimp's own PostgreSQL keeps its files; without it, `database` inside `data.directory`.")
+    ] = ""
+    pool_max: Annotated[int, Setting("Connections one process may hold at once.", "connections", 1, 64)] = 8
+    connect_timeout_s: Annotated[
+        int, Setting("How long a connection may take before the database counts as away.", "s", 1, 120)
+    ] = 10
+    command_timeout_s: Annotated[
+        int, Setting("How long one ordinary statement may take; backups and long reads have none.", "s", 1, 3_600)
+    ] = 60
+    spool_max_mb: Annotated[
+        int,
+        Setting(
+            "How much is kept on disk while the database is away; beyond it the collectors wait.", "MB", 16, 1_000_000
+        ),
+    ] = 4_096
+    books_days: Annotated[
+        int, Setting("Order books older than this move from the database into Parquet files.", "days", 1, 36_500)
+    ] = 90
+    trades_days: Annotated[
+        int, Setting("Public trades older than this move from the database into Parquet files.", "days", 1, 36_500)
+    ] = 30
+
+
+class Fx(Struct, frozen=True, kw_only=True):
+    """The official won rate of the dollar, from two public sources that are not official interfaces.
+
+    Both are needed: what one says alone is not believed for long, and there is no fallback.
+    """
+
+    bank_url: Annotated[
+        str, Setting("Hana Bank's board, as Dunamu serves it to Upbit's charts. Must answer in that form.", "URL")
+    ] = "https://quotation-api-cdn.dunamu.com/v1/forex/recent?codes=FRX.KRWUSD"
+    market_url: Annotated[
+        str, Setting("The interbank rate, as Yahoo Finance charts it. Must answer in that form.", "URL")
+    ] = "https://query1.finance.yahoo.com/v8/finance/chart/KRW=X?interval=1d&range=1d"
+
+
 class Network(Struct, frozen=True, kw_only=True):
     """Where kimp may connect to."""
 
@@ -241,5 +293,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     execution: Execution = Execution()
     upbit: Upbit = Upbit()
     binance: Binance = Binance()
+    fx: Fx = Fx()
+    database: Database = Database()
     network: Network = Network()
     log: Log = Log()
