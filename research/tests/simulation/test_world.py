@@ -1,6 +1,5 @@
 """The world between engine and venues: what travels, what is lost, what is told twice, and in which order."""
 
-from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -19,7 +18,8 @@ from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import ClientId, Order, Rejected, Unknown
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import MILLISECOND, SECOND, Nanos
-from kimp.shared.messages.events import MarketMoved
+from kimp.shared.messages.effects import Effect
+from kimp.shared.messages.events import Event, MarketMoved
 from kimp.shared.messages.notices import OrderUnresolved
 from kimp.shared.messages.records import FillBooked, FundingBooked, OrderClosed, OrderLost, OrderOutcome, Phase
 
@@ -91,7 +91,7 @@ def test_an_order_travels_meets_the_book_of_its_arrival_and_is_answered_later() 
     world = world_of()
     world.move(market(START + SECOND))
     world.run_until(START + SECOND + 25 * MILLISECOND)
-    assert held(world) == (0, 0)
+    assert held(world) == (Decimal(0), Decimal(0))
     world.run_until(START + SECOND + 26 * MILLISECOND)
     assert held(world) == (Decimal("0.102"), Decimal("-0.102"))
     assert phase(world) is Phase.ENTERING
@@ -226,9 +226,13 @@ def test_answers_meant_for_a_dead_engine_reach_nobody() -> None:
     world = world_of()
     world.move(market(START + SECOND))
     told: list[object] = []
-    dead = world.engine
-    handle: Callable[..., object] = dead.handle
-    dead.handle = lambda event: (told.append(event), handle(event))[1]  # type: ignore[method-assign,assignment,return-value]
+    handle = world.engine.handle
+
+    def listen(event: Event) -> list[Effect]:
+        told.append(event)
+        return handle(event)
+
+    world.engine.handle = listen  # type: ignore[method-assign]
     world.bury()
     world.run_until(START + 5 * SECOND)
     assert told == []

@@ -68,13 +68,13 @@ STRONGEST = Dials(
 CALM = Dials()
 
 
-def swarm(random: Random, strongest: Dials = STRONGEST) -> Dials:
+def swarm(dice: Random, strongest: Dials = STRONGEST) -> Dials:
     """A draw of which faults are on and how hard: about half of them, so that each is also seen without the others."""
     drawn = {}
     for dial in fields(Dials):
         if dial.name == "unknown_max":
             continue
-        is_on, strength = random.random() < 0.5, random.random()
+        is_on, strength = dice.random() < 0.5, dice.random()
         drawn[dial.name] = getattr(strongest, dial.name) * strength if is_on else 0.0
     return Dials(**drawn)
 

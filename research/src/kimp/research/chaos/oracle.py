@@ -20,7 +20,6 @@ from kimp.shared.domain.ledger import wallet_of
 from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.orders import ClientId, Fill
 from kimp.shared.domain.positions import Action, Plan, Purpose
-from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.events import SwitchState
 from kimp.shared.messages.records import OrderIntended, Phase, PlanMade, SwitchSet
@@ -48,7 +47,6 @@ class Case:
     seed: int
     world: World
     pair: Pair
-    direction: Direction
     leverage: Decimal
     capital_share: Decimal
     deposits: dict[tuple[Venue, str], Decimal]
@@ -132,7 +130,8 @@ def _unhedged(case: Case) -> Iterator[str]:
     """Pair by pair: an open one is hedged to one lot, of a closed one only what no venue would trade may be left."""
     korea = case.world.venues[case.pair.korea.venue]
     dust = case.pair.korea.rules.minimum_notional / korea.mark(case.pair.korea.id) * DUST_PRICE_SLACK
-    position = case.world.engine.state.slots[next(iter(case.world.engine.state.slots))].position
+    (slot,) = case.world.engine.state.slots.values()
+    position = slot.position
     for money in pairs_of(case):
         is_open = position is not None and money.signal_id == position.signal_id
         allowed = case.pair.lot if is_open and money.contracts else dust

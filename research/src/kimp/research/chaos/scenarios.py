@@ -97,10 +97,10 @@ def weather(seed: int, start: Nanos, end: Nanos, preset: str | None = None) -> W
     Raises:
         ConfigurationError: there is no preset of that name.
     """
-    random = Random(f"weather {seed}")
+    dice = Random(f"weather {seed}")
     if preset is None:
-        incidents = tuple(incident for incident in Incident if random.random() < LIKELIHOOD)
-        dials, book_shift = swarm(random), random.random() * 0.8
+        incidents = tuple(incident for incident in Incident if dice.random() < LIKELIHOOD)
+        dials, book_shift = swarm(dice), dice.random() * 0.8
     elif preset in PRESETS:
         dials, incidents, book_shift = PRESETS[preset]
     else:
@@ -108,6 +108,6 @@ def weather(seed: int, start: Nanos, end: Nanos, preset: str | None = None) -> W
     episodes = []
     for incident in incidents:
         shortest, longest = LASTS[incident]
-        began = random.randrange(start, max(start + 1, end - longest))
-        episodes.append(Episode(incident, began, began + random.randrange(shortest, longest)))
+        began = dice.randrange(start, max(start + 1, end - longest))
+        episodes.append(Episode(incident, began, began + dice.randrange(shortest, longest)))
     return Weather(dials, tuple(episodes), book_shift)

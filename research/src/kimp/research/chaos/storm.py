@@ -264,18 +264,20 @@ class Storm:
             self._tick(BUSY)
         self.world.feed(SwitchChanged(self.world.now, SwitchState.REDUCING))
 
-    def _report(self, broken: list[Violation]) -> StormReport:
-        world = self.world
-        case = Case(
+    def case(self) -> Case:
+        """What the oracle may look at."""
+        return Case(
             self.seed,
-            world,
+            self.world,
             self.pair,
-            self.direction,
             self.settings.leverage,
             self.settings.capital_share,
             self.deposits,
             self.rates,
         )
+
+    def _report(self, broken: list[Violation]) -> StormReport:
+        world, case = self.world, self.case()
         branches = branches_of(world)
         return StormReport(
             seed=self.seed,

@@ -49,11 +49,12 @@ class StormSummary:
         return sorted({violation.seed for violation in self.violations})
 
     def as_json(self) -> dict[str, Any]:
-        """The keys that ``kimp storm --json`` promises."""
+        """The keys that ``kimp storm --json`` promises, and under ``found`` every violation in full."""
         covered, total = self.crash_points
         return {
             "seeds": self.seeds,
-            "violations": [
+            "violations": len(self.violations),
+            "found": [
                 {"seed": found.seed, "invariant": found.invariant, "what": found.what} for found in self.violations
             ],
             "virtual_hours": round(self.virtual / HOUR, 3),

@@ -30,12 +30,12 @@ class FixedLatency:
 
 @dataclass(frozen=True, slots=True)
 class RandomLatency:
-    """Delays drawn log-normally around a median, as measured networks show; reproducible by the seeded ``random``."""
+    """Delays drawn log-normally around a median, as measured networks show; reproducible by the seeded ``dice``."""
 
-    random: Random
+    dice: Random
     median: Nanos = 25 * MILLISECOND
     sigma: float = 0.5
 
     def delay(self) -> Nanos:
         """A fresh draw."""
-        return int(self.median * self.random.lognormvariate(0.0, self.sigma))
+        return int(self.median * self.dice.lognormvariate(0.0, self.sigma))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from kimp.shared.domain.ledger import realised
+from kimp.shared.domain.ledger import SETTLEMENT_STEP, realised
 from kimp.shared.domain.money import ONE, ZERO
 
 
@@ -50,3 +50,13 @@ class MarginRules:
     def is_liquidated(self, contract: Contract, wallet: Decimal, mark: Decimal) -> bool:
         """Whether wallet and profit no longer cover the maintenance margin: a 1x short dies near 1.99 times its entry."""
         return wallet + contract.unrealised(mark) <= abs(contract.quantity) * mark * self.maintenance
+
+    def takeover(self, contract: Contract, wallet: Decimal, touch: Decimal, tick: Decimal) -> tuple[Decimal, Decimal]:
+        """Price and fee of a liquidation: the touch, but the insurance fund takes over at the bankruptcy price at worst
+        and the fee takes only what is left, so that the wallet never ends below zero.
+        """
+        steps, is_long = contract.bankrupt_at(wallet) / tick, contract.quantity > ZERO
+        broke = steps.quantize(ONE, ROUND_CEILING if is_long else ROUND_FLOOR) * tick
+        price = max(touch, broke) if is_long else min(touch, broke)
+        fee = abs(contract.quantity) * price * self.liquidation_fee
+        return price, min(fee, wallet + contract.unrealised(price)).quantize(SETTLEMENT_STEP, ROUND_FLOOR)

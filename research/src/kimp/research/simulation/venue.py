@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from kimp.research.simulation.admission import (
     NOT_A_MAKER,
@@ -303,10 +303,7 @@ class SimulatedVenue:
     # -- liquidation -----------------------------------------------------------------------------------------------
 
     def _liquidate(self, instrument: Instrument, contract: Contract, at: Nanos) -> list[Fill]:
-        """Take a position away that its wallet no longer carries, after cancelling what rests on it.
-
-        The insurance fund takes over at the bankruptcy price at worst, so that the wallet never ends below zero.
-        """
+        """Take a position away that its wallet no longer carries, after cancelling what rests on it."""
         book = self._marked[instrument.id]
         wallet = self.balances.get(instrument.quote, ZERO)
         if not self._margin.is_liquidated(contract, wallet, book.mid()):
@@ -314,13 +311,7 @@ class SimulatedVenue:
         for resting in [resting for resting in self.resting if resting.order.instrument_id == instrument.id]:
             self.cancel(resting.order.client_id)
         side, quantity = Side.SELL if contract.quantity > ZERO else Side.BUY, abs(contract.quantity)
-        touch, broke = book.touch(side), contract.bankrupt_at(wallet)
-        tick = instrument.rules.tick_at(touch)
-        if side is Side.BUY:
-            price = min(touch, (broke / tick).quantize(Decimal(1), ROUND_FLOOR) * tick)
-        else:
-            price = max(touch, (broke / tick).quantize(Decimal(1), ROUND_CEILING) * tick)
-        left = wallet + contract.unrealised(price)
-        fee = min(price * quantity * self._margin.liquidation_fee, left).quantize(SETTLEMENT_STEP, ROUND_FLOOR)
+        touch = book.touch(side)
+        price, fee = self._margin.takeover(contract, wallet, touch, instrument.rules.tick_at(touch))
         order = Order(f"autoclose-{at}", instrument.id, side, quantity, price)
         return [self._trade(order, price, quantity, at, fee)]

@@ -13,26 +13,21 @@ from heapq import heappop, heappush
 from typing import assert_never
 
 from kimp.order.engine.engine import TradingEngine
+from kimp.research.simulation.arrivals import EventAt, answered, filled, paid, reported, woken
 from kimp.research.simulation.faults import FINE, Fault, Faults, NoFaults
 from kimp.research.simulation.latency import FixedLatency, LatencyModel
 from kimp.research.simulation.venue import SimulatedVenue
 from kimp.shared.domain.books import Book
-from kimp.shared.domain.funding import FundingPayment
 from kimp.shared.domain.instruments import InstrumentId, Venue
 from kimp.shared.domain.money import ZERO, Amount
-from kimp.shared.domain.orders import ClientId, Fill, Order, OrderReport, OrderStatus, Outcome, Rejected, Unknown
+from kimp.shared.domain.orders import ClientId, Order, OrderReport, OrderStatus, Rejected, Unknown
 from kimp.shared.domain.time import SECOND, Nanos
 from kimp.shared.messages.effects import Append, CancelOrder, Effect, Notify, PlaceOrders, QueryOrder, SetTimer
 from kimp.shared.messages.events import (
     Event,
-    FundingPaid,
     FundsMoved,
     MarketMoved,
-    OrderAnswered,
-    OrderFilled,
-    OrderReported,
     PositionSeen,
-    TimerFired,
     VenueChanged,
 )
 from kimp.shared.messages.notices import Notice
@@ -47,9 +42,6 @@ RECV_WINDOW: Nanos = 5 * SECOND
 
 QUESTION_TIMEOUT: Nanos = 5 * SECOND
 """An answer to a question that comes later than this finds nobody waiting for it any more."""
-
-EventAt = Callable[[Nanos], Event]
-"""An event that knows everything but the moment it will arrive."""
 
 
 class EngineDied(Exception):
@@ -124,7 +116,7 @@ class World:
             fills = venue.see(books, at)
             if fills:
                 for fill in fills:
-                    self._tell_news(_filled(fill))
+                    self._tell_news(filled(fill))
 
     def move(self, event: MarketMoved) -> None:
         """The market moved: first what was due, then the venues, then the engine."""
@@ -148,7 +140,7 @@ class World:
         """Settle funding at the venue; its income record reaches the engine a moment later."""
         payment = self._venue_of[instrument_id].settle_funding(instrument_id, rate, at)
         if payment is not None:
-            self._tell_news(_paid(payment))
+            self._tell_news(paid(payment))
 
     def move_funds(self, transfer_id: str, venue: Venue, amount: Amount) -> None:
         """The owner moves money in or out, and the engine is told."""
@@ -198,9 +190,9 @@ class World:
             ordered = {placed.order.client_id for placed in venue.history}
             for fill in venue.trades:
                 if fill.client_id not in ordered:
-                    self._tell(_filled(fill))
+                    self._tell(filled(fill))
             for payment in venue.income:
-                self._tell(_paid(payment))
+                self._tell(paid(payment))
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
@@ -227,7 +219,7 @@ class World:
                     self._cancel(client_id, instrument_id)
                 case SetTimer(timer=timer, at=at):
                     self._step()
-                    self._tell(_timer(timer), at - self.now)
+                    self._tell(woken(timer), at - self.now)
                 case Notify(notice=notice):
                     self.notices.append(Told(self.now, notice))
                 case _:
@@ -241,7 +233,7 @@ class World:
     def _send(self, order: Order) -> None:
         fault, life = self._faults.draw(order), self._life
         if fault.gives_up:
-            self._tell(_answered(order.client_id, fault.answer or Unknown("timeout")), self.latency.delay())
+            self._tell(answered(order.client_id, fault.answer or Unknown("timeout")), self.latency.delay())
         sent_at = self.now
         self._later(self.latency.delay() + fault.delay, lambda: self._arrive(order, fault, life, sent_at))
 
@@ -253,7 +245,7 @@ class World:
             outcome = fault.answer or placed
         back = self.latency.delay()
         if not fault.gives_up:
-            self._tell(_answered(order.client_id, outcome or Unknown("timeout")), back, life)
+            self._tell(answered(order.client_id, outcome or Unknown("timeout")), back, life)
         if fault.executes and not fault.is_silent:
             self._push(order.client_id, order.instrument_id, back, fault)
 
@@ -265,8 +257,8 @@ class World:
         bare = OrderReport(client_id, report.status, report.executed)
         for _ in range(fault.copies):
             for fill in report.fills:
-                self._tell(_filled(fill), delay + fault.fills_late)
-            self._tell(_reported(bare), delay)
+                self._tell(filled(fill), delay + fault.fills_late)
+            self._tell(reported(bare), delay)
 
     def _query(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
         if not self._faults.loses_query(client_id):
@@ -284,7 +276,7 @@ class World:
             report = OrderReport(client_id, report.status, report.executed)
         back = self.latency.delay()
         if self.now + back - asked_at <= QUESTION_TIMEOUT:
-            self._tell(_reported(report), back, life)
+            self._tell(reported(report), back, life)
 
     def _cancel(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
         self._later(self.latency.delay(), lambda: self._cancelled(client_id, instrument_id))
@@ -315,23 +307,3 @@ class World:
     def _later(self, delay: Nanos, happen: Callable[[], None]) -> None:
         self._sequence += 1
         heappush(self._heap, (max(self.now + delay, self.now), self._sequence, happen))
-
-
-def _answered(client_id: ClientId, outcome: Outcome) -> EventAt:
-    return lambda at: OrderAnswered(at, client_id, outcome)
-
-
-def _reported(report: OrderReport) -> EventAt:
-    return lambda at: OrderReported(at, report)
-
-
-def _filled(fill: Fill) -> EventAt:
-    return lambda at: OrderFilled(at, fill)
-
-
-def _paid(payment: FundingPayment) -> EventAt:
-    return lambda at: FundingPaid(at, payment)
-
-
-def _timer(timer: str) -> EventAt:
-    return lambda at: TimerFired(at, timer)
