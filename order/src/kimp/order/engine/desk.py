@@ -8,6 +8,7 @@ from decimal import Decimal
 from kimp.order.engine.allocator import CapitalAllocator, Sizing
 from kimp.order.engine.executor import OrderExecutor
 from kimp.order.engine.exit_validator import ExitValidator, worst_limit
+from kimp.order.engine.foreign import booked
 from kimp.order.engine.guards import entry_refusals
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.outbox import Outbox
@@ -16,7 +17,7 @@ from kimp.order.engine.settings import EngineSettings
 from kimp.order.engine.state import EngineState, Slot
 from kimp.shared.domain.books import Book
 from kimp.shared.domain.fx import USD
-from kimp.shared.domain.instruments import InstrumentId, Kind, Pair, Side
+from kimp.shared.domain.instruments import InstrumentId, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.positions import Action, ExitVerdict, LegPlan, Plan, Position
 from kimp.shared.domain.premium import KimpCalculator
@@ -92,19 +93,12 @@ class PairDesk:
         """Hold a venue's word on a leg against our books; a difference blocks entries until it is gone."""
         if seen.instrument_id not in (self._korea_id, self._abroad_id) or self.slot.unsettled:
             return
-        ours = self._booked(seen.instrument_id)
+        ours = booked(self._state, self.pair.instrument(seen.instrument_id))
         if ours == seen.quantity:
             self._mismatched.discard(seen.instrument_id)
         elif seen.instrument_id not in self._mismatched:
             self._mismatched.add(seen.instrument_id)
             out.notify(PositionMismatch(self.slot.key, seen.instrument_id, ours, seen.quantity))
-
-    def _booked(self, instrument_id: InstrumentId) -> Decimal:
-        """What the ledger says the venue holds: dust, the owner's own coins and foreign trades included."""
-        leg, ledger = self.pair.instrument(instrument_id), self._state.ledger
-        if leg.kind is Kind.SPOT:
-            return ledger.wallet(leg.venue, leg.base)
-        return ledger.balance(f"{leg.venue.value}:contracts", leg.symbol)
 
     # -- what the strategy sees ------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from kimp.order.engine.foreign import takes_from
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.outbox import Outbox
 from kimp.order.engine.repair import choose_repair, imbalance, is_over, repair_plan, why_over
@@ -224,8 +225,8 @@ class OrderExecutor:
             signal_id = slot.position.signal_id if slot.position else tracked.signal_id
             purpose, reference = tracked.purpose, tracked.reference
         else:
-            is_ours = slot.position is not None and _reduces(slot.position, fill)
-            signal_id = slot.position.signal_id if is_ours and slot.position else FOREIGN_SIGNAL
+            owner = slot.position or slot.plan
+            signal_id = owner.signal_id if owner and takes_from(self._state, slot, fill) else FOREIGN_SIGNAL
             purpose, reference = Purpose.FOREIGN, fill.price
         self._out.record(FillBooked(at, slot.key, signal_id, fill, purpose, reference, krw_rate))
         if tracked is None:
@@ -337,10 +338,6 @@ class OrderExecutor:
         books = self._market.books
         mids = {leg.id: books[leg.id].mid() if leg.id in books else ZERO for leg in slot.legs}
         return tuple((leg.id, Mark(mids[leg.id], self._krw_rate(slot, leg))) for leg in slot.legs)
-
-
-def _reduces(position: Position, fill: Fill) -> bool:
-    return position.leg(fill.instrument_id).quantity * fill.side.sign < ZERO
 
 
 def _opened(slot: Slot, position: Position, plan: Plan) -> PairOpened:
