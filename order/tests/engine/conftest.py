@@ -402,6 +402,17 @@ class Storm(Bench):
             if self.now > truth.sent_at + self.REQUEST_LIFE:
                 truth.fate = "vanished"
 
+    def strike(self, share: Decimal = ONE) -> None:
+        """The perpetual venue closes ``share`` of our contracts by force, at its own price and under its own id."""
+        held, leg = self.contracts(), self.pair.abroad
+        quantity = leg.rules.floor(abs(held) * share)
+        if quantity > ZERO:
+            side = Side.BUY if held < ZERO else Side.SELL
+            order = Order(f"autoclose-{len(self.outside)}", leg.id, side, quantity, self.prices[2])
+            fill = self.fill_of(order)
+            self.outside.append(fill)
+            self.post.append(lambda: OrderFilled(self.now, fill))
+
     def heal(self, seconds: int = 90) -> None:
         """No more faults: whatever is under way is decided, everything is delivered, and orders fill whole."""
         self.is_calm = True
@@ -454,6 +465,8 @@ class Storm(Bench):
             self.funding(str(Decimal(dice.randrange(-300, 301)) / 100), f"f{len(self.records)}")
         elif event < 0.3:
             self.turn(dice.choice((SwitchState.ACTIVE, SwitchState.ACTIVE, SwitchState.REDUCING)))
+        elif event < 0.36:
+            self.strike(dice.choice((Decimal("0.3"), ONE)))
         else:
             self.strategy.says = dice.choice(
                 (Enter(LONG, "dice", Decimal("0.4")), Enter(LONG, "dice"), Exit("dice"), Exit("dice"), Hold("dice"))
@@ -483,6 +496,33 @@ class Storm(Bench):
         ours = [fill for fill in self.all_fills() if fill.instrument_id == self.pair.korea.id]
         flow = sum((-fill.quantity * fill.side.sign * fill.price - fill.fee.value for fill in ours), ZERO)
         return Decimal(self.krw) + flow
+
+
+def troubles(storm: Storm) -> list[str]:
+    """What is wrong once a storm has healed: asked of the venues' own fills, not of the engine's belief."""
+    found, ledger = [], storm.state.ledger
+    if storm.state.unsettled:
+        found.append(f"unsettled: {list(storm.state.unsettled)}")
+    if storm.phase not in (Phase.FLAT, Phase.OPEN):
+        found.append(f"stuck in {storm.phase}")
+    dust = storm.pair.lot
+    if abs(storm.coins() + storm.contracts()) >= dust:
+        found.append(f"naked: {storm.coins()} coins against {storm.contracts()} contracts")
+    if storm.coins() < ZERO:
+        found.append(f"sold {-storm.coins()} coins that were not bought")
+    for what, ours, theirs in (
+        ("coins", ledger.wallet(Venue.UPBIT, storm.pair.symbol), storm.coins() + Decimal(storm.btc)),
+        ("won", ledger.wallet(Venue.UPBIT, "KRW"), storm.won()),
+        ("contracts", ledger.balance("binance:contracts", storm.pair.abroad.symbol), storm.contracts()),
+    ):
+        if ours != theirs:
+            found.append(f"{what}: {ours} in our books, {theirs} at the venue")
+    return found
+
+
+@pytest.fixture(scope="session")
+def troubles_of() -> Callable[[Storm], list[str]]:
+    return troubles
 
 
 @pytest.fixture(scope="session")

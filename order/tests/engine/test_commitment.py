@@ -33,7 +33,9 @@ SHARE = Decimal("0.95")
 LONG, SHORT = Direction.LONG_PREMIUM, Direction.SHORT_PREMIUM
 
 
-def excesses(records: Iterable[Record], pair: Pair, given_settings: EngineSettings, *, direction: Direction) -> list[str]:
+def excesses(
+    records: Iterable[Record], pair: Pair, given_settings: EngineSettings, *, direction: Direction
+) -> list[str]:
     """Where the fold of a journal ever committed more than it may: record by record, both venues."""
     state = EngineState([Slot("fake:BTC", "fake", "BTC", (pair.korea, pair.abroad))])
     allocator = CapitalAllocator(pair, given_settings)
