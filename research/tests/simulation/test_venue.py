@@ -410,3 +410,25 @@ def test_a_liquidation_cancels_what_rests_and_takes_its_own_fee() -> None:
     assert venue.trades[-1].client_id.startswith("autoclose-")
     left = 105_305 - d("49.99995") + d("99999.9") - d("205000.1")
     assert venue.trades[-1].fee.value == min(d("205000.1") * d("0.0125"), left)
+
+
+# -- thin markets ------------------------------------------------------------------------------------------------------
+
+
+def test_a_book_with_one_side_fills_what_it_offers_and_leaves_the_mark_where_it_was() -> None:
+    venue = binance()
+    venue.place(perp(Side.SELL, "0.1", "99000"), 5)
+    venue.see([book(PERP.id, [], [("150000", "1")])], 6)
+    assert venue.mark(PERP.id) == 100_000
+    bought = perp(Side.BUY, "0.1", "150000", reduce_only=True)
+    sold = perp(Side.SELL, "0.1", "99000")
+    venue.place(bought, 7)
+    venue.place(sold, 8)
+    assert venue.query(bought.client_id).executed == d("0.1")
+    assert venue.query(sold.client_id).executed == 0
+
+
+def test_a_market_that_never_had_two_sides_takes_no_orders() -> None:
+    venue = SimulatedVenue(Venue.BINANCE, [PERP], {"USDT": d(100_000)})
+    venue.see([book(PERP.id, [], [("150000", "1")])], 1)
+    assert code(venue.place(perp(Side.BUY, "0.1", "150000"), 2)) == "no_market"

@@ -5,7 +5,7 @@ It knows nothing of the engine, keeps its own books, and is therefore the truth 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -90,23 +90,24 @@ class SimulatedVenue:
 
     # -- the market moves ------------------------------------------------------------------------------------------
 
-    def see(self, books: Iterable[Book], at: Nanos) -> list[Fill]:
+    def see(self, books: Sequence[Book], at: Nanos) -> list[Fill]:
         """Show new books; answers the fills they cause: resting orders met, and liquidations. Nothing trades in
         maintenance.
         """
+        ours, shown = self.instruments, self.books
         for book in books:
-            if book.instrument_id in self.instruments:
-                self.books[book.instrument_id] = book
-                if book.bids and book.asks:
-                    self._marked[book.instrument_id] = book
-                if self._taken:
-                    self._taken = {key: size for key, size in self._taken.items() if key[0] != book.instrument_id}
-        if not self.is_available:
-            return []
-        fills = self._meet_resting(at) if self.resting else []
+            instrument_id = book.instrument_id
+            if instrument_id in ours:
+                if not (book.bids and book.asks):
+                    self._remember_mark(instrument_id)
+                shown[instrument_id] = book
+        if self._taken:
+            refilled = {book.instrument_id for book in books}
+            self._taken = {key: size for key, size in self._taken.items() if key[0] not in refilled}
+        fills = self._meet_resting(at) if self.resting and self.is_available else []
         for instrument_id, contract in self.contracts.items():
-            if contract.quantity:
-                fills += self._liquidate(self.instruments[instrument_id], contract, at)
+            if contract.quantity and self.is_available:
+                fills += self._liquidate(instrument_id, contract, at)
         return fills
 
     # -- requests --------------------------------------------------------------------------------------------------
@@ -172,7 +173,16 @@ class SimulatedVenue:
         Raises:
             KeyError: no such book was ever shown.
         """
-        return self._marked[instrument_id].mid()
+        return self._two_sided(instrument_id).mid()
+
+    def _remember_mark(self, instrument_id: InstrumentId) -> None:
+        known = self.books.get(instrument_id)
+        if known is not None and known.bids and known.asks:
+            self._marked[instrument_id] = known
+
+    def _two_sided(self, instrument_id: InstrumentId) -> Book:
+        book = self.books[instrument_id]
+        return book if book.bids and book.asks else self._marked[instrument_id]
 
     def locked(self, asset: str) -> Decimal:
         """How much of an asset resting orders hold back (their worst price and fee included)."""
@@ -194,7 +204,8 @@ class SimulatedVenue:
             return Rejected("invalid_symbol", f"{order.instrument_id} is not traded here")
         if not self.is_available:
             return Rejected("maintenance", f"{self.venue.value} is in maintenance")
-        if order.instrument_id not in self._marked:
+        book = self.books.get(order.instrument_id)
+        if book is None or not ((book.bids and book.asks) or order.instrument_id in self._marked):
             return Rejected("no_market", f"{order.instrument_id} has no book")
         if self._is_used(order.client_id):
             return Rejected("duplicate_client_id", f"{order.client_id} was used before")
@@ -224,7 +235,7 @@ class SimulatedVenue:
             return spot_needed(instrument, order, quantity).get(asset, ZERO)
         if order.reduce_only or asset != instrument.quote:
             return ZERO
-        book = self._marked[order.instrument_id]
+        book = self._two_sided(order.instrument_id)
         opening = opening_part(self.contracts[instrument.id], order, quantity)
         return margin_needed(instrument, order, opening, book.touch(order.side), book.mid(), self._margin)
 
@@ -302,16 +313,16 @@ class SimulatedVenue:
 
     # -- liquidation -----------------------------------------------------------------------------------------------
 
-    def _liquidate(self, instrument: Instrument, contract: Contract, at: Nanos) -> list[Fill]:
+    def _liquidate(self, instrument_id: InstrumentId, contract: Contract, at: Nanos) -> list[Fill]:
         """Take a position away that its wallet no longer carries, after cancelling what rests on it."""
-        book = self._marked[instrument.id]
+        instrument, book = self.instruments[instrument_id], self._two_sided(instrument_id)
         wallet = self.balances.get(instrument.quote, ZERO)
         if not self._margin.is_liquidated(contract, wallet, book.mid()):
             return []
-        for resting in [resting for resting in self.resting if resting.order.instrument_id == instrument.id]:
+        for resting in [resting for resting in self.resting if resting.order.instrument_id == instrument_id]:
             self.cancel(resting.order.client_id)
         side, quantity = Side.SELL if contract.quantity > ZERO else Side.BUY, abs(contract.quantity)
         touch = book.touch(side)
         price, fee = self._margin.takeover(contract, wallet, touch, instrument.rules.tick_at(touch))
-        order = Order(f"autoclose-{at}", instrument.id, side, quantity, price)
+        order = Order(f"autoclose-{at}", instrument_id, side, quantity, price)
         return [self._trade(order, price, quantity, at, fee)]
