@@ -254,10 +254,11 @@ def test_an_exit_that_missed_one_leg_is_taken_back_and_does_not_distort_the_entr
         1: (144_900_000, 144_900_000),
         2: (144_900_000, 149_000_000),
         3: (145_000_000, 145_000_000),
-        4: (145_000_000, 150_000_000),
-        5: (150_000_000, 150_000_000),
+        4: (145_000_000, 165_000_000),
+        5: (165_000_000, 165_000_000),
     }
-    engine = backtest(make_market(korea, dict.fromkeys(range(6), (100000, 100000))), scripted())
+    abroad = dict.fromkeys(range(6), (100_000, 100_000)) | {4: (100_000, 110_000), 5: (110_000, 110_000)}
+    engine = backtest(make_market(korea, abroad), scripted())
     result = engine.run()
     (trade,) = result.trades
     repairs = [r for r in engine.world.records if isinstance(r, OrderIntended) and r.purpose is Purpose.REPAIR]
@@ -267,7 +268,7 @@ def test_an_exit_that_missed_one_leg_is_taken_back_and_does_not_distort_the_entr
     assert result.repairs == len(repairs) > 0
     assert len(bought) == 4  # in, out, in again, out at last
     assert float(trade.entry_premium) == pytest.approx(0.035, abs=3e-5)
-    assert float(trade.exit_premium) == pytest.approx(150 / 140 - 1, abs=3e-5)
+    assert float(trade.exit_premium) == pytest.approx(165 / 154 - 1, abs=3e-5)
     assert trade.quantity == Decimal("0.07")
     assert trade.exit_reason == "scripted"
 
