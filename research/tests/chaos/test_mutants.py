@@ -183,31 +183,33 @@ def invariants(reports: list[StormReport]) -> set[str]:
     return {violation.invariant for report in reports for violation in report.violations}
 
 
-MUTANTS: dict[str, tuple[EngineFactory, set[str]]] = {
-    "unknown is rejected": (engine_with(TakesUnknownForRejected), {"conservation", "hedged"}),
-    "no repair": (engine_with(RepairsNothing), {"settled", "hedged"}),
-    "premium-delta exit": (engine_with(validator=TrustsThePremium), {"no_loss"}),
-    "float money": (engine_with(ledger=FloatLedger), {"conservation"}),
-    "blind retry": (engine_with(RetriesBlindly), {"exactly_once"}),
-    "blind resend": (engine_with(ResendsTheSame), {"exactly_once"}),
-    "trusts done": (engine_with(TrustsDone), {"conservation"}),
-    "books fills twice": (engine_with(ledger=ForgetfulLedger), {"conservation"}),
-    "misses funding": (engine_with(MissesFunding), {"conservation"}),
-    "no recovery": (engine_with(AsksNothingAfterARestart), {"settled"}),
-    "forgets orders": (engine_with(ForgetsOrders), {"one_attempt"}),
+MUTANTS: dict[str, tuple[EngineFactory, str | None, set[str]]] = {
+    "unknown is rejected": (engine_with(TakesUnknownForRejected), "unknown_answers", {"conservation", "hedged"}),
+    "no repair": (engine_with(RepairsNothing), None, {"settled", "hedged"}),
+    "premium-delta exit": (engine_with(validator=TrustsThePremium), None, {"no_loss"}),
+    "float money": (engine_with(ledger=FloatLedger), None, {"conservation"}),
+    "blind retry": (engine_with(RetriesBlindly), "unknown_answers", {"exactly_once"}),
+    "blind resend": (engine_with(ResendsTheSame), "unknown_answers", {"exactly_once"}),
+    "trusts done": (engine_with(TrustsDone), "late_reports", {"conservation"}),
+    "books fills twice": (engine_with(ledger=ForgetfulLedger), "late_reports", {"conservation"}),
+    "misses funding": (engine_with(MissesFunding), None, {"conservation"}),
+    "no recovery": (engine_with(AsksNothingAfterARestart), "crash", {"settled"}),
+    "forgets orders": (engine_with(ForgetsOrders), "unknown_answers", {"one_attempt"}),
 }
+"""Each with the weather that tempts it (``None``: a swarm of everything) and what must be found."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_every_planted_fault_is_caught(name: str, record_property: Callable[[str, object], None]) -> None:
-    factory, expected = MUTANTS[name]
-    reports = storms(factory)
+    factory, preset, expected = MUTANTS[name]
+    reports = storms(factory, preset)
     record_property("caught", f"{caught(reports)} of {len(SEEDS)}")
     assert expected <= invariants(reports)
 
 
-def test_the_same_storms_find_nothing_in_the_real_engine() -> None:
-    assert [violation for report in storms(engine_with()) for violation in report.violations] == []
+@pytest.mark.parametrize("preset", [None, "unknown_answers", "late_reports", "crash"])
+def test_the_same_storms_find_nothing_in_the_real_engine(preset: str | None) -> None:
+    assert [violation for report in storms(engine_with(), preset) for violation in report.violations] == []
 
 
 def test_an_oracle_that_asks_the_engine_sees_nothing_where_every_storm_has_lost_the_hedge() -> None:

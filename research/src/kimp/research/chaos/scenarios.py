@@ -80,6 +80,8 @@ PRESETS: dict[str, tuple[Dials, tuple[Incident, ...], float]] = {
     "latency_spike": (CALM, (Incident.LATENCY_SPIKE,) * 3, 0.2),
     "partial_fill": (CALM, (), 1.0),
     "order_rejection": (Dials(rejected=0.3), (), 0.0),
+    "unknown_answers": (Dials(unknown=0.3, overdue=0.2, silent=0.6, read_lag=0.5), (), 0.0),
+    "late_reports": (Dials(silent=0.5, hidden_fills=0.5, late_fills=0.5, doubled=0.5), (), 0.0),
     "one_unknown_answer": (Dials(unknown=1.0, silent=1.0, unknown_max=1), (), 0.0),
     "one_leg_failure": (Dials(lost=0.3, rejected=0.2), (), 0.0),
     "exchange_maintenance": (CALM, (Incident.UPBIT_MAINTENANCE, Incident.BINANCE_MAINTENANCE), 0.2),

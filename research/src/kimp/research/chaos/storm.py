@@ -44,7 +44,7 @@ HEAL: Nanos = 120 * SECOND
 """The longest any order may need to be proven: three denials at the slowest backoff, a slow repair, and a margin."""
 
 QUIET: Nanos = 8 * SECOND
-BUSY: Nanos = SECOND // 2
+BUSY: Nanos = SECOND
 LOOK_EVERY: Nanos = 30 * SECOND
 CALM_LATENCY: Nanos = 20 * MILLISECOND
 SPIKE_LATENCY: Nanos = 2 * SECOND
