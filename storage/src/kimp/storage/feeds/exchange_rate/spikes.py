@@ -13,9 +13,9 @@ STEP_MAX = Decimal("0.01")
 
 
 class SpikeFilter:
-    """Passes a reading that lies near the median of the last few; a real jump passes once it is the majority.
+    """Passes a reading that lies near the median of those before it; a real jump passes once it is the majority.
 
-    Unlike a plain median this adds no delay to ordinary moves.
+    Unlike a plain median this adds no delay to ordinary moves. Of an even number, either middle one will do.
     """
 
     def __init__(self, window: int = WINDOW, step_max: Decimal = STEP_MAX) -> None:
@@ -26,7 +26,7 @@ class SpikeFilter:
         """Whether a reading may be believed; remembers it either way. What is not a positive number never passes."""
         if not value.is_finite() or value <= ZERO:
             return False
-        self._recent.append(value)
         ordered = sorted(self._recent)
-        median = ordered[len(ordered) // 2]
-        return abs(value - median) <= self._step_max * median
+        self._recent.append(value)
+        middles = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
+        return not middles or any(abs(value - middle) <= self._step_max * middle for middle in middles)
