@@ -305,6 +305,7 @@ class Truth:
     reference: Decimal
     fate: str = "under way"  # then "arrived", "refused" or "vanished"
     fills: list[Fill] = field(default_factory=list)
+    hidden_until: int = 0
 
     @property
     def executed(self) -> Decimal:
@@ -347,6 +348,13 @@ class Storm(Bench):
     def execute(self, truth: Truth, share: Decimal = ONE, better: Decimal = ZERO, pieces: int = 1) -> None:
         """The order arrives and ``share`` of it fills, ``better`` (0 to 1) of the way to the best price possible."""
         order, leg = truth.order, self.pair.instrument(truth.order.instrument_id)
+        if (
+            leg.id == self.pair.korea.id
+            and order.side is Side.SELL
+            and order.quantity > self.coins() + Decimal(self.btc)
+        ):
+            truth.fate = "refused"  # insufficient coins
+            return
         truth.fate = "arrived"
         quantity = self._fillable(order, leg.rules.floor(order.quantity * share))
         worst, slip = order.limit, self.settings.slippage_max
@@ -375,6 +383,11 @@ class Storm(Bench):
             bare = OrderReport(order.client_id, OrderStatus.DONE, truth.executed)
             self.post.append(lambda: OrderReported(self.now, bare))
 
+    def hide(self, truth: Truth, seconds: int = 15) -> None:
+        """The order executes, but the venue says nothing and denies it for a while: read lag at its worst."""
+        self.execute(truth)
+        truth.hidden_until = self.now + seconds * SECOND
+
     def doubt(self, truth: Truth) -> None:
         """The answer to the request is lost on its way."""
         self.post.append(lambda: OrderAnswered(self.now, truth.order.client_id, Unknown("timeout")))
@@ -383,6 +396,7 @@ class Storm(Bench):
         """Answer a question about an order as of now; ``lags`` denies one that is there, ``bare`` names no fills."""
         self.asked.remove(client_id)
         truth = self.truths[client_id]
+        lags = lags or (self.now < truth.hidden_until and not self.is_calm)
         if truth.fate == "arrived" and not lags:
             fills = () if bare else tuple(truth.fills)
             report = OrderReport(client_id, OrderStatus.DONE, truth.executed, fills)
@@ -403,7 +417,15 @@ class Storm(Bench):
                 truth.fate = "vanished"
 
     def strike(self, share: Decimal = ONE) -> None:
-        """The perpetual venue closes ``share`` of our contracts by force, at its own price and under its own id."""
+        """The perpetual venue closes ``share`` of our contracts by force, at its own price and under its own id.
+
+        Not while it also hides a trade of ours that it denied: a fill is booked whole, so that a liquidation of more
+        than we know of cannot be told apart into ours and others'.
+        """
+        if any(
+            truth.hidden_until and self.state.orders[id_].filled != truth.executed for id_, truth in self.truths.items()
+        ):
+            return
         held, leg = self.contracts(), self.pair.abroad
         quantity = leg.rules.floor(abs(held) * share)
         if quantity > ZERO:
@@ -433,7 +455,9 @@ class Storm(Bench):
         """One thing happens, by dice."""
         choice = dice.random()
         flying = self.under_way()
-        if flying and choice < 0.35:
+        if not (flying or self.post or self.asked) and choice < 0.7:
+            self._move(dice)
+        elif flying and choice < 0.35:
             self._decide(flying[dice.randrange(len(flying))], dice)
         elif self.post and choice < 0.70:
             self.deliver(dice.randrange(len(self.post)), again=dice.random() < 0.15)
@@ -446,7 +470,9 @@ class Storm(Bench):
 
     def _decide(self, truth: Truth, dice: Random) -> None:
         fate = dice.random()
-        if fate < 0.6:
+        if fate < 0.1:
+            self.hide(truth)
+        elif fate < 0.6:
             share = dice.choice((ZERO, Decimal("0.4"), Decimal("0.6"), ONE, ONE, ONE))
             self.execute(truth, share, Decimal(dice.randrange(11)) / 10, dice.choice((1, 1, 2, 3)))
             self.say(truth, answers=dice.random() < 0.8, tells=dice.random() < 0.8)

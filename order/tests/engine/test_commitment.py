@@ -75,14 +75,14 @@ def run(storm: Any, seed: int, steps: int) -> Any:
     return storm
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_no_order_ever_commits_more_than_95_percent_of_either_venue(seed: int, make_storm: Callable[..., Any]) -> None:
     storm = run(make_storm(settings=EngineSettings(cooldown=0, entries_per_minute_max=10_000)), seed, 120)
     assert excesses(storm.records, storm.pair, storm.settings, direction=LONG) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32), leverage=st.sampled_from(("1", "2", "3")))
 def test_no_leverage_changes_that(seed: int, leverage: str, make_storm: Callable[..., Any]) -> None:
     given_settings = EngineSettings(cooldown=0, entries_per_minute_max=10_000, leverage=Decimal(leverage))
@@ -90,7 +90,7 @@ def test_no_leverage_changes_that(seed: int, leverage: str, make_storm: Callable
     assert excesses(storm.records, storm.pair, storm.settings, direction=LONG) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(share=st.sampled_from(("0.1", "0.4", "0.6", "1")), seed=st.integers(0, 2**32))
 def test_calm_entries_in_tranches_stay_within_the_share_at_every_instant(
     share: str, seed: int, make_bench: Callable[..., Any]
