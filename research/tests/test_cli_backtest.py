@@ -324,6 +324,18 @@ def test_broken_data_is_refused_with_the_file_named(
     assert not Path("out").exists()
 
 
+def test_a_hole_of_more_than_a_day_is_never_played_over(kimp: Run, recording: Path, tmp_path: Path) -> None:
+    market = tmp_path / "market"
+    market.mkdir()
+    for path in recording.iterdir():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = lines[:400] + lines[430:] if path.name == "upbit_KRW-BTC_1h.csv" else lines
+        (market / path.name).write_text("".join(kept))
+    ran = kimp("--market", str(market), *RECORDED)
+    assert (ran.code, ran.out) == (6, "")
+    assert "does not cover" in ran.err
+
+
 def test_dates_the_recording_does_not_cover_are_refused(kimp: Run, recording: Path) -> None:
     ran = kimp("--market", str(recording), "--from", "2020-01-01", "--to", "2020-02-01")
     assert ran.code == 6
