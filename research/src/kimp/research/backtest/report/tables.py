@@ -180,7 +180,7 @@ def _refusals(result: BacktestResult) -> RenderableType:
 def _assumptions(findings: Findings) -> Panel:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", max_width=30)
-    grid.add_column(ratio=1)
+    grid.add_column(ratio=1, overflow="fold")  # an ellipsis eats letters of lines with Korean in them
     for name, text in findings.assumptions.items():
         label = labels.ASSUMPTION_NAMES.get(name)
         grid.add_row(Text(label.both if label else plain(name)), Text(plain(text)))
