@@ -6,16 +6,24 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from kimp.order.engine.state import FOREIGN_SIGNAL
-from kimp.shared.domain.instruments import Side, Venue
-from kimp.shared.domain.orders import OrderStatus, TimeInForce, client_order_id
-from kimp.shared.domain.positions import Purpose
+from kimp.order.engine.executor import OrderExecutor
+from kimp.order.engine.market import MarketState
+from kimp.order.engine.outbox import Outbox
+from kimp.order.engine.settings import EngineSettings
+from kimp.order.engine.state import FOREIGN_SIGNAL, EngineState, Slot
+from kimp.shared.domain.funding import FundingPayment
+from kimp.shared.domain.instruments import Side, Venue, binance_perpetual
+from kimp.shared.domain.money import Amount
+from kimp.shared.domain.orders import Accepted, Fill, OrderReport, OrderStatus, TimeInForce, client_order_id
+from kimp.shared.domain.positions import Action, LegPlan, Plan, Purpose
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import SECOND
 from kimp.shared.messages.effects import Append, PlaceOrders, QueryOrder, SetTimer
-from kimp.shared.messages.events import OrderFilled, SwitchState
+from kimp.shared.messages.events import FundingPaid, FundsMoved, OrderFilled, SwitchState
 from kimp.shared.messages.notices import ForcedLoss, ForeignFill, PairClosed, PairOpened
 from kimp.shared.messages.records import (
     FillBooked,
@@ -243,20 +251,28 @@ def test_dust_that_no_venue_takes_leaves_the_pair_for_the_ledger(bench: Any) -> 
     assert bench.of(PairClosed)[0].breakdown.net > 0
 
 
-def test_dust_that_looked_tradable_without_a_book_is_dropped_by_the_next_exit(bench: Any) -> None:
+def test_dust_without_a_book_waits_for_one_and_then_leaves_the_pair(bench: Any) -> None:
     bench.opened().quote(premium="0.06")
     korea, abroad = bench.leave()
     bench.engine.market.books.clear()
     bench.complete(abroad)
     bench.complete(korea, "0.06498")
     bench.wait(1)
-    assert bench.phase is not Phase.FLAT
+    assert bench.phase is Phase.REPAIRING
     bench.quote()
     bench.wait(1)
-    if bench.phase is Phase.OPEN:
-        bench.leave()
     assert bench.phase is Phase.FLAT
-    assert all(batch for batch in bench.batches)
+    assert len(bench.placed) == 4
+
+
+def test_a_plan_that_no_venue_would_take_anything_of_sends_nothing_and_ends_at_once(bench: Any) -> None:
+    bench.opened()
+    entered = bench.of(PlanMade)[0].plan
+    plan = replace(entered, signal_id="by hand", action=Action.EXIT, legs=())
+    bench.engine.executor.begin(bench.slot, plan)
+    bench.quote()
+    assert bench.phase is Phase.OPEN
+    assert len(bench.placed) == 2
 
 
 def test_an_exit_waits_while_an_order_taken_as_over_is_asked_about_again(bench: Any) -> None:
@@ -300,8 +316,6 @@ def test_a_word_on_an_order_nobody_knows_is_ignored(bench: Any) -> None:
 
 def test_a_fill_of_an_instrument_nobody_trades_is_ignored(bench: Any) -> None:
     fill = bench.fill_of(bench.enter()[0])
-    import msgspec
-
     stray = msgspec.structs.replace(fill, client_id="hand", instrument_id="upbit:KRW-DOGE")
     assert bench.feed(OrderFilled(bench.now, stray)) == []
 
@@ -363,6 +377,41 @@ def test_a_foreign_fill_that_reduces_nothing_of_ours_is_booked_apart(bench: Any)
     assert bench.phase is Phase.OPEN
     assert bench.held() == (Decimal("0.065"), Decimal("-0.065"))
     assert bench.of(FillBooked)[-1].signal_id == FOREIGN_SIGNAL
+
+
+def test_coins_of_the_owner_s_own_may_be_sold_without_touching_the_pair(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(btc="0.3").opened()
+    bench.foreign(bench.pair.korea, Side.SELL, "0.1", "144900000", "web_1")
+    assert bench.phase is Phase.OPEN
+    assert bench.of(FillBooked)[-1].signal_id == FOREIGN_SIGNAL
+    assert bench.held() == (Decimal("0.065"), Decimal("-0.065"))
+
+
+def test_more_coins_sold_by_hand_than_are_the_owner_s_own_were_taken_from_the_pair(
+    make_bench: Callable[..., Any],
+) -> None:
+    bench = make_bench(btc="0.01").opened()
+    bench.quote()
+    bench.foreign(bench.pair.korea, Side.SELL, "0.05", "144900000", "web_1")
+    assert bench.phase is Phase.REPAIRING
+    assert bench.held() == (Decimal("0.015"), Decimal("-0.065"))
+
+
+def test_contracts_opened_by_hand_may_be_closed_by_hand(bench: Any) -> None:
+    bench.opened()
+    bench.foreign(bench.pair.abroad, Side.SELL, "0.010", "100000", "web_1")
+    bench.foreign(bench.pair.abroad, Side.BUY, "0.010", "100000", "web_2")
+    assert bench.phase is Phase.OPEN
+    assert bench.held() == (Decimal("0.065"), Decimal("-0.065"))
+
+
+def test_a_liquidation_heard_of_before_the_sale_it_closes_belongs_to_the_pair(bench: Any) -> None:
+    korea, abroad = bench.enter()
+    bench.foreign(bench.pair.abroad, Side.BUY, "0.065", "100000")
+    bench.complete(korea)
+    bench.complete(abroad)
+    assert bench.held() == (Decimal("0.065"), 0)
+    assert bench.phase is Phase.REPAIRING
 
 
 def test_a_foreign_fill_while_flat_is_booked_and_told_and_left_alone(bench: Any) -> None:
@@ -428,18 +477,11 @@ def test_funding_from_before_the_position_is_not_its_own(bench: Any) -> None:
 def test_funding_while_flat_or_of_an_unknown_contract_is_never_lost_or_guessed(bench: Any) -> None:
     bench.funding("5")
     assert bench.state.ledger.wallet(Venue.BINANCE, "USDT") == 7_005
-    from kimp.shared.domain.funding import FundingPayment
-    from kimp.shared.domain.money import Amount
-    from kimp.shared.messages.events import FundingPaid
-
     stray = FundingPayment("x", "binance:DOGEUSDT", Amount(Decimal(1), "USDT"), bench.now)
     assert bench.feed(FundingPaid(bench.now, stray)) == []
 
 
 def test_the_same_transfer_twice_counts_once(bench: Any) -> None:
-    from kimp.shared.domain.money import Amount
-    from kimp.shared.messages.events import FundsMoved
-
     event = FundsMoved(bench.now, "deposit", Venue.UPBIT, Amount(Decimal(1_000), "KRW"))
     bench.feed(event)
     bench.feed(event)
@@ -464,17 +506,7 @@ def test_funding_without_any_rate_is_booked_at_the_last_one_decided_on(bench: An
 # One leg
 
 
-def test_a_plan_of_one_leg_runs_through_the_same_executor(make_bench: Callable[..., Any]) -> None:
-    from kimp.order.engine.executor import OrderExecutor
-    from kimp.order.engine.market import MarketState
-    from kimp.order.engine.outbox import Outbox
-    from kimp.order.engine.settings import EngineSettings
-    from kimp.order.engine.state import EngineState, Slot
-    from kimp.shared.domain.instruments import binance_perpetual
-    from kimp.shared.domain.money import Amount
-    from kimp.shared.domain.orders import Accepted, Fill, OrderReport
-    from kimp.shared.domain.positions import Action, LegPlan, Plan
-
+def test_a_plan_of_one_leg_runs_through_the_same_executor() -> None:
     leg = binance_perpetual("ETH")
     slot = Slot("solo:ETH", "solo", "ETH", (leg,))
     state, market = EngineState([slot]), MarketState(EngineSettings())

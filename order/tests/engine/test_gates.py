@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from kimp.order.engine.engine import Assignment, TradingEngine
 from kimp.order.engine.guards import entry_refusals
 from kimp.order.engine.market import MarketState
-from kimp.order.engine.settings import EngineSettings
+from kimp.order.engine.settings import EngineSettings, engine_settings
 from kimp.order.engine.state import Slot
 from kimp.shared.domain.books import BookFault
 from kimp.shared.domain.funding import FundingRate
@@ -314,11 +315,8 @@ def test_an_unknown_order_of_one_coin_blocks_entries_of_every_coin(make_bench: C
 
 
 def test_an_entry_is_refused_when_the_strategy_no_longer_wants_it_at_the_real_size(bench: Any) -> None:
-    class Touchy(type(bench.strategy)):  # type: ignore[misc]
-        def decide(self, view: Any, position: Any) -> Any:
-            return Enter(LONG, "told to") if view.premium < Decimal("0.036") else Hold("dear")
-
-    bench.desk.strategy = Touchy()
+    cheap, dear = Enter(LONG, "told to"), Hold("dear")
+    bench.desk.strategy.decide = lambda view, _: cheap if view.premium < Decimal("0.036") else dear
     korea = bench.book(bench.pair.korea, "144899000", "144900000", "0.01")
     deep = msgspec.structs.replace(
         korea,
@@ -455,3 +453,24 @@ def test_two_strategies_may_not_share_an_instrument(scripted: Any, pair: Any) ->
 def test_a_timer_nobody_set_is_a_bug(bench: Any) -> None:
     with pytest.raises(AssertionError, match="nobody set"):
         bench.feed(TimerFired(bench.now, "coffee"))
+
+
+def test_the_owner_s_configuration_reaches_the_engine() -> None:
+    fraction = SimpleNamespace(fraction=Decimal("0.9"))
+    guards = SimpleNamespace(book_age_max_ms=3_000, leg_skew_max_ms=700, quarantine_s=9, clock_skew_max_ms=250)
+    execution = SimpleNamespace(
+        leverage=2, slippage_max=Decimal("0.001"), cooldown_s=30, entries_per_minute_max=2, complete_tries_max=1
+    )
+    made = engine_settings(SimpleNamespace(capital=fraction, guards=guards, execution=execution))
+    assert made == EngineSettings(
+        capital_share=Decimal("0.9"),
+        leverage=Decimal(2),
+        slippage_max=Decimal("0.001"),
+        book_age_max=3 * SECOND,
+        leg_skew_max=700 * MILLISECOND,
+        quarantine=9 * SECOND,
+        clock_skew_max=250 * MILLISECOND,
+        cooldown=30 * SECOND,
+        entries_per_minute_max=2,
+        complete_tries_max=1,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -39,17 +40,14 @@ def reject_for(bench: Any, seconds: int) -> list[tuple[int, Any]]:
     """Reject whatever leaves for a while; when each order left, and the order."""
     known = {record.order.client_id for record in bench.of(OrderIntended)}
     until = bench.now + seconds * SECOND
-    left = []
     while bench.now < until:
         for client_id in tuple(bench.slot.unsettled):
             bench.reject(bench.state.orders[client_id].order)
         bench.wait("0.05")
         if bench.now % SECOND == 0:
             bench.quote()
-    for record in bench.of(OrderIntended):
-        if record.order.client_id not in known:
-            left.append((record.at, record.order))
-    return left
+    sent = bench.of(OrderIntended)
+    return [(record.at, record.order) for record in sent if record.order.client_id not in known]
 
 
 # Finishing
@@ -158,7 +156,7 @@ def test_repairs_unwind_at_growing_slippage_then_take_turns(naked: Any) -> None:
 def test_two_repairs_leave_at_once_and_the_others_ever_later(naked: Any) -> None:
     start = naked.of(OrderIntended)[-1].at
     left = reject_for(naked, 20)
-    gaps = [(later - earlier) / MILLISECOND for (earlier, _), (later, _) in zip(left, left[1:], strict=False)]
+    gaps = [(later - earlier) / MILLISECOND for (earlier, _), (later, _) in pairwise(left)]
     assert left[0][0] == start
     assert gaps[:6] == [pytest.approx(250 * step, abs=50) for step in range(1, 7)]
 
@@ -177,7 +175,7 @@ def test_a_halted_repair_goes_on_slowly_for_ever(naked: Any) -> None:
     before = len(naked.placed)
     left = reject_for(naked, 100)
     assert 8 <= len(naked.placed) - before <= 11
-    gaps = {(later - earlier) // SECOND for (earlier, _), (later, _) in zip(left, left[1:], strict=False)}
+    gaps = {(later - earlier) // SECOND for (earlier, _), (later, _) in pairwise(left)}
     assert gaps == {10}
 
 

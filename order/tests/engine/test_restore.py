@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict
 from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimp.order.engine.engine import Assignment, TradingEngine
 from kimp.order.engine.settings import EngineSettings
 from kimp.order.engine.state import EngineState, Slot
+from kimp.shared.domain.orders import Rejected
 from kimp.shared.messages.effects import PlaceOrders, QueryOrder, SetTimer
-from kimp.shared.messages.records import OrderIntended, Phase, PlanMade, Record
+from kimp.shared.messages.records import FillBooked, FundingBooked, OrderIntended, OrderOutcome, Phase, PlanMade, Record
 
 BUSY = EngineSettings(cooldown=0, entries_per_minute_max=10_000)
 
@@ -46,8 +49,6 @@ def asdict_names(slot: Slot) -> list[str]:
 
 def frozen(state: EngineState) -> Any:
     """A deep copy of a picture: slots keep dictionaries that go on changing."""
-    from copy import deepcopy
-
     return deepcopy(picture(state))
 
 
@@ -178,3 +179,24 @@ def test_a_lost_order_is_still_watched_after_a_restart_and_an_old_one_is_not(ben
     bench.wait(200)
     _, effects = restored(bench, bench.records)
     assert effects == []
+
+
+def test_records_that_come_twice_count_once(bench: Any) -> None:
+    bench.opened()
+    bench.funding("1")
+    before = picture(bench.state)
+    for record in bench.of(FillBooked) + bench.of(FundingBooked):
+        bench.state.apply(record)
+    assert picture(bench.state) == before
+
+
+def test_a_rejection_never_undoes_what_was_proven(bench: Any) -> None:
+    korea, _ = bench.enter()
+    bench.accept(korea)
+    bench.state.apply(OrderOutcome(bench.now, korea.client_id, Rejected("no", "told to")))
+    assert korea.client_id in bench.state.unsettled
+
+
+def test_something_that_is_no_record_is_a_bug(bench: Any) -> None:
+    with pytest.raises(AssertionError):
+        bench.state.apply("not a record")
