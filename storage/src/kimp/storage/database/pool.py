@@ -15,7 +15,7 @@ import asyncpg  # type: ignore[import-untyped]
 
 from kimp.shared.errors import ConfigurationError, NotRunning
 from kimp.shared.settings import Database as DatabaseSettings
-from kimp.shared.settings import Settings
+from kimp.shared.settings import SecretStr, Settings
 from kimp.storage.database.address import Address, address_of, connect_options, shown
 from kimp.storage.database.embedded import EmbeddedServer
 
@@ -74,10 +74,15 @@ class Database:
         """The database's place for people, without a password."""
         return f"kimp's own in {self._server.directory}" if self._server else shown(self._address.url)
 
+    @property
+    def url(self) -> SecretStr:
+        """How any PostgreSQL program connects. Of our own server only good while it is running."""
+        return self._server.url if self._server is not None else self._address.url
+
     async def __aenter__(self) -> "Database":
         if self._server is not None:
             await asyncio.to_thread(self._server.ensure)
-        url = self._server.url if self._server is not None else self._address.url
+        url = self.url
         self._pool = await asyncpg.create_pool(
             url.get_secret_value(),
             min_size=0,
@@ -108,11 +113,9 @@ class Database:
         connection = await self._acquire()
         try:
             yield connection
-        except LOST as error:
-            raise self._away(error) from error
-        except asyncpg.InterfaceError as error:
-            if not connection.is_closed():
-                raise
+        except (*LOST, asyncpg.InterfaceError) as error:
+            if isinstance(error, OSError | asyncpg.InterfaceError) and not _is_broken(connection, error):
+                raise  # somebody else's: a disk that is full, a bug of ours
             raise self._away(error) from error
         finally:
             await self._release(connection)
@@ -151,3 +154,7 @@ class Database:
 
     def _away(self, error: BaseException) -> DatabaseAway:
         return DatabaseAway(f"the database {self.where} does not answer ({type(error).__name__}); see: kimp db status")
+
+
+def _is_broken(connection: Connection, error: BaseException) -> bool:
+    return connection.is_closed() or isinstance(error, TimeoutError)
