@@ -38,6 +38,9 @@ FOREIGN_SIGNAL = "foreign"
 """Fills that belong to no position of ours are booked under this name and left alone."""
 
 
+ENTRIES_KEPT = 64
+"""Moments of past entries remembered for the cap per minute, which may be configured up to 60."""
+
 PHASE_OF = {Action.ENTER: Phase.ENTERING, Action.EXIT: Phase.EXITING, Action.REPAIR: Phase.REPAIRING}
 
 
@@ -147,7 +150,7 @@ class EngineState:
         if plan.action is Action.ENTER:
             slot.entered_at = record.at
             self.entry_times.append(record.at)
-            del self.entry_times[:-16]
+            del self.entry_times[:-ENTRIES_KEPT]
 
     def _intend(self, record: OrderIntended) -> None:
         slot, order = self.slots[record.slot], record.order
@@ -197,7 +200,8 @@ class EngineState:
         if not self.ledger.post(funding_entry(record.payment, instrument, record.signal_id)):
             return
         if slot.position is not None and record.signal_id == slot.position.signal_id:
-            slot.position = slot.position.with_funding(record.payment.amount.value * record.krw_rate)
+            worth = record.payment.amount.value * record.krw_rate
+            slot.position = slot.position.with_funding(worth, record.payment.at)
 
     def _phase(self, record: PhaseEntered) -> None:
         slot = self.slots[record.slot]
