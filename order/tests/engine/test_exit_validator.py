@@ -150,6 +150,20 @@ def test_a_net_of_exactly_zero_is_refused(free_exit: Callable[..., ExitVerdict])
     assert not verdict.is_allowed
 
 
+def test_a_net_of_zero_is_refused_even_when_the_tick_would_round_the_limit_into_profit(
+    book_of: Callable[..., Any],
+) -> None:
+    position = Position("s", "f", "BTC", LONG, tuple(LegPosition(leg.id) for leg in (FREE.korea, FREE.abroad)), NOW)
+    for leg, side, price in ((FREE.korea, Side.BUY, 140_000_500), (FREE.abroad, Side.SELL, 100_000)):
+        fill = Fill(leg.id, "i", leg.id, side, Decimal("0.07"), Decimal(price), Amount(ZERO, leg.quote), NOW)
+        position = position.with_fill(fill, Decimal(price), Decimal(1_400) if leg is FREE.abroad else ONE)
+    korea = book_of(FREE.korea, [(140_001_000, "0.035"), (140_000_000, "0.035")], [(140_002_000, 9)])
+    abroad = book_of(FREE.abroad, [(99_999, 9)], [(100_000, 9)])
+    verdict = ExitValidator(FREE, EngineSettings()).verdict(position, korea, abroad, Decimal(1_400), NOW)
+    assert verdict.net == 0 < verdict.worst_net
+    assert not verdict.is_allowed
+
+
 def test_the_first_tick_above_zero_is_allowed(free_exit: Callable[..., ExitVerdict]) -> None:
     verdict = free_exit(140_001_000)
     assert verdict.net == 70

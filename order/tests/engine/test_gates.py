@@ -300,6 +300,16 @@ def test_more_entries_a_minute_than_the_cap_are_refused_until_the_first_is_a_min
     assert tried(bench) == ENTERED
 
 
+def test_the_highest_cap_that_can_be_configured_still_caps(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench(settings=EngineSettings(cooldown=0, entries_per_minute_max=60))
+    for _ in range(60):
+        for order in bench.enter():
+            bench.reject(order)
+        bench.now += 1
+    bench.strategy.says = Enter(LONG, "told to")
+    assert tried(bench) == refused(Refusal.RATE_CAPPED)
+
+
 def test_an_unknown_order_of_one_coin_blocks_entries_of_every_coin(make_bench: Callable[..., Any]) -> None:
     bench = make_bench()
     order, other = bench.enter()

@@ -330,6 +330,19 @@ def test_a_lost_order_that_did_fill_unheard_is_found_by_asking_on(lost: Any) -> 
     assert balanced(lost)
 
 
+def test_a_refused_reduction_makes_lost_orders_of_that_contract_asked_about_again(lost: Any) -> None:
+    lost.complete(lost.repair)
+    lost.wait(300)
+    assert lost.phase is Phase.OPEN
+    lost.quote(premium="0.06")
+    korea, abroad = lost.leave()
+    before = len(lost.queries)
+    lost.reject(korea)
+    assert lost.queries[before:] == []
+    lost.reject(abroad)
+    assert lost.queries[before:] == [lost.order.client_id]
+
+
 def test_a_lost_order_denied_once_more_stays_lost(lost: Any) -> None:
     records = len(lost.records)
     lost.absent(lost.order)
