@@ -200,8 +200,7 @@ class EngineState:
         if not self.ledger.post(funding_entry(record.payment, instrument, record.signal_id)):
             return
         if slot.position is not None and record.signal_id == slot.position.signal_id:
-            worth = record.payment.amount.value * record.krw_rate
-            slot.position = slot.position.with_funding(worth, record.payment.at)
+            slot.position = slot.position.with_funding(record.payment.amount.value * record.krw_rate)
 
     def _phase(self, record: PhaseEntered) -> None:
         slot = self.slots[record.slot]
