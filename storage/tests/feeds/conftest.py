@@ -174,6 +174,7 @@ class FakeVenue:
         self.rate = "1400.5"
         self.makers: dict[str, Callable[[int], list[tuple[str, str]]]] = {}
         self._connections: set[ServerConnection] = set()
+        self._frozen: set[ServerConnection] = set()
         self._held: str | None = None
         self._server: Server | None = None
         self._runner: web.AppRunner | None = None
@@ -207,6 +208,12 @@ class FakeVenue:
         """Every connection ends without a word: the other side sees 1006."""
         for connection in self._connections:
             connection.transport.abort()
+
+    def freeze(self) -> None:
+        """Every connection stays open and nothing passes either way, as when a router forgets it."""
+        for connection in self._connections:
+            connection.transport.pause_reading()
+            self._frozen.add(connection)
 
     def _greet(self, connection: ServerConnection, request: Request) -> Response | None:
         self.handshakes.append((asyncio.get_running_loop().time(), request.headers))
@@ -243,7 +250,7 @@ class FakeVenue:
                 if not path.startswith(route):
                     continue
                 for name, message in make(now_ms):
-                    if not self.is_silent and name not in self.stalled:
+                    if connection not in self._frozen and not self.is_silent and name not in self.stalled:
                         await self._say(connection, message)
 
     async def _say(self, connection: ServerConnection, message: str) -> None:

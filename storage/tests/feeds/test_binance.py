@@ -232,7 +232,7 @@ def test_a_side_is_what_a_plain_dictionary_says(batches: list[list[tuple[str, st
 def test_rows_far_away_are_forgotten_before_they_fill_the_memory() -> None:
     side = BookSide(+1)
     for start in range(0, 3 * ROWS_MAX, 1_000):
-        side.change((f"{start + i + 1}.0", "1") for i in range(1_000))
+        side.change([(f"{start + i + 1}.0", "1") for i in range(1_000)])
     assert len(side) <= ROWS_MAX
     assert str(side.best(1)[0].price) == f"{3 * ROWS_MAX}.0"
     assert side.knows(TOLD_MAX)

@@ -103,6 +103,20 @@ def test_after_a_crash_the_next_run_begins_another_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_disk_that_refuses_costs_the_recording_and_not_the_feed(tmp_path: Path) -> None:
+    blocked = tmp_path / "frames"
+    blocked.write_text("a file where a directory should be")
+    recorder = FrameRecorder(blocked)
+    for second in range(30):
+        recorder(book(AT + second * SECOND))
+    assert recorder.lost == 30
+    blocked.unlink()
+    recorder(book(AT + 61 * SECOND))
+    recorder.close()
+    (path,) = blocked.iterdir()
+    assert list(read_items(path)) == [book(AT + 61 * SECOND)]
+
+
 @given(st.binary(), st.sampled_from([UPBIT, "binance/depth/BTCUSDT", "fx/bank"]))
 def test_any_payload_survives_a_line(payload: bytes, channel: str) -> None:
     frame = Frame(channel, AT, payload)

@@ -61,7 +61,7 @@ class Listener:
 @pytest.fixture
 def upbit(venue: Any, clock: Any) -> Callable[..., Listener]:
     def make(*codes: str, **more: Any) -> Listener:
-        subscription = UpbitSubscription(books=codes)
+        subscription = UpbitSubscription(books=codes, busy=more.pop("busy", None))
         plan = SocketPlan(
             UPBIT, venue.ws_url + "/websocket/v1", more.pop("limits", ()), (subscription.message(),), **more
         )
@@ -136,6 +136,23 @@ def test_a_broken_connection_is_told_at_once_and_made_again(
                 assert "1006" in heard.of(FeedLost)[0].reason
                 await until(lambda: bool(heard.of(FeedBack)), 5)
                 assert len(venue.received) == 2  # the subscription was sent again
+
+    virtually(story())
+
+
+def test_a_connection_that_is_dead_without_a_word_is_found_by_its_missing_pong(
+    venue: Any, upbit: Any, virtually: Virtually, until: Until
+) -> None:
+    async def story() -> None:
+        async with venue:
+            venue.streams_upbit("KRW-QUIET")
+            async with upbit("KRW-QUIET", busy=frozenset()).listening() as heard:
+                await until(lambda: bool(heard.of(Book)), 5)
+                venue.freeze()
+                await until(lambda: bool(heard.of(FeedLost)), 60)
+                assert "PONG" in heard.of(FeedLost)[0].reason
+                await until(lambda: bool(heard.of(FeedBack)), 10)
+                assert len(heard.of(FeedLost)) == 1
 
     virtually(story())
 

@@ -52,6 +52,11 @@ def test_a_quiet_market_may_be_silent(dog: Watchdog) -> None:
     assert [loss.instrument_id for loss in dog.check(AT + 100 * SECOND)] == [BTC]
 
 
+def test_a_quiet_markets_book_is_lost_with_its_connection_and_back_with_its_next_data(dog: Watchdog) -> None:
+    assert {loss.instrument_id for loss in dog.lose("a", AT, "closed 1006")} == {BTC, "quiet"}
+    assert dog.saw("quiet", BOOK, AT - 3_600 * SECOND, AT) == FeedBack(AT, "quiet")
+
+
 def test_old_data_at_full_rate_is_a_loss_and_does_not_bring_anything_back(dog: Watchdog) -> None:
     lost = dog.saw(BTC, BOOK, AT - 7 * SECOND, AT)
     assert isinstance(lost, FeedLost)
@@ -78,7 +83,7 @@ def test_renewals_become_rarer(dog: Watchdog) -> None:
 
 
 def test_a_stream_that_ends_with_its_channel_gives_the_reason(dog: Watchdog) -> None:
-    (lost,) = dog.lose("a", AT, "closed 1006")
+    lost, _ = dog.lose("a", AT, "closed 1006")
     assert lost == FeedLost(AT, BTC, "book closed 1006")
     assert dog.lose("a", AT, "closed 1006") == []
 

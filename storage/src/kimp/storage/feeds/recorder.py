@@ -9,10 +9,11 @@ from __future__ import annotations
 import gzip
 import os
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from kimp.shared.domain.time import HOUR, SECOND, Nanos, to_datetime
+from kimp.shared.domain.time import HOUR, MINUTE, SECOND, Nanos, to_datetime
 from kimp.storage.feeds.frames import ChannelLost, ChannelOpened, Frame, Item, happened_at
 
 ROTATED_EVERY: Nanos = HOUR
@@ -21,6 +22,9 @@ BYTES_MAX = 256 * 1024 * 1024
 
 FLUSHED_EVERY: Nanos = SECOND
 """What a crash may cost. Each flush costs some compression."""
+
+RETRIED_EVERY: Nanos = MINUTE
+"""After the disk refused something."""
 
 SUFFIX = ".frames.gz"
 LEVEL = 6
@@ -51,10 +55,24 @@ class FrameRecorder:
         self._began_at: Nanos = 0
         self._flushed_at: Nanos = 0
         self._bytes = 0
+        self._resting_until: Nanos = 0
+        self.lost = 0
+        """Items that could not be written, for example because the disk is full."""
 
     def __call__(self, item: Item) -> None:
-        """Write one item."""
+        """Write one item. A disk that refuses it costs the item and a pause, never the feed that brought it."""
         at = happened_at(item)
+        if at < self._resting_until:
+            self.lost += 1
+            return
+        try:
+            self._write(item, at)
+        except OSError:
+            self.lost += 1
+            self._resting_until = at + RETRIED_EVERY
+            self._abandon()
+
+    def _write(self, item: Item, at: Nanos) -> None:
         if self._file is None or at - self._began_at >= self._rotated_every or self._bytes >= self._bytes_max:
             self._rotate(at)
         assert self._file is not None
@@ -79,6 +97,13 @@ class FrameRecorder:
             os.fsync(self._raw.fileno())
             self._raw.close()
         self._file = self._raw = None
+
+    def _abandon(self) -> None:
+        """Leave a file that cannot be written as it is; the next attempt begins another."""
+        raw, self._file, self._raw = self._raw, None, None
+        if raw is not None:
+            with suppress(OSError):
+                raw.close()
 
     def _rotate(self, at: Nanos) -> None:
         self.close()

@@ -23,10 +23,16 @@ RENEWAL_PAUSE_MAX: Nanos = 60 * SECOND
 """How rarely a stream that stays silent has its connection renewed; venues limit connections too."""
 
 
+VITAL = frozenset({StreamKind.BOOK, StreamKind.MARK})
+"""What an engine decides on: an instrument is lost while any of these is. Trades, tickers and candles do not count."""
+
+FOREVER: Nanos = 100 * 365 * 24 * 3_600 * SECOND
+
+
 class Stream(msgspec.Struct, frozen=True):
     """One subscription: ``silence_max`` is how old its newest data may get, ``None`` where silence is no sign of death.
 
-    Trades of a quiet market and Upbit's thin books may rightly be silent for minutes.
+    A quiet market's book may rightly be silent for minutes; it is lost with its connection all the same.
     """
 
     channel: str
@@ -54,9 +60,9 @@ class Watchdog:
 
     def __init__(self, streams: Iterable[Stream]) -> None:
         self._watched = {
-            (stream.instrument_id, stream.kind): _Watched(stream, stream.silence_max)
+            (stream.instrument_id, stream.kind): _Watched(stream, stream.silence_max or FOREVER)
             for stream in streams
-            if stream.silence_max is not None
+            if stream.kind in VITAL
         }
         self._lost: dict[InstrumentId, int] = {}
 

@@ -27,6 +27,7 @@ from kimp.storage.feeds.watchdog import Stream
 Found = list[FeedEvent | Gap]
 
 UNREADABLE = "unreadable"
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 THROUGH_THE_BOOK = "MARKET"
 UNITS: dict[str, Nanos] = {"m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 
@@ -62,12 +63,16 @@ class BinanceDecoder:
         """The meaning of one message or snapshot."""
         try:
             message = self._combined.decode(frame.payload)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             return self._otherwise(frame)
         data = message.data
-        if self._partial and message.stream in self._partial and isinstance(data, wire.DepthUpdate):
-            return self._whole(data, frame.received_at)
-        return self._read[type(data)](data, frame.received_at)
+        try:
+            if self._partial and message.stream in self._partial and isinstance(data, wire.DepthUpdate):
+                return self._whole(data, frame.received_at)
+            return self._read[type(data)](data, frame.received_at)
+        except (ValueError, ArithmeticError):  # text that should be a number and is none
+            self.counts[UNREADABLE] += 1
+            return []
 
     def tick(self, now: Nanos) -> Found:
         """Report the books whose missing link is not just late."""
@@ -83,7 +88,7 @@ class BinanceDecoder:
             return self._join(symbol, frame)
         try:
             aside = self._aside.decode(frame.payload)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             self.counts[UNREADABLE] += 1
             return []
         error = aside.error or (wire.Error(aside.code, aside.msg) if aside.code is not None else None)
@@ -112,7 +117,7 @@ class BinanceDecoder:
         book = self._book_of(update.symbol)
         try:
             link = book.read(update, at)
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             return self._distrust(book, at, str(error))
         if link is Link.JOINED and book.is_whole:
             return self._tell(book, at)
@@ -123,7 +128,7 @@ class BinanceDecoder:
         book = self._book_of(symbol)
         try:
             link = book.join(self._snapshot.decode(frame.payload), frame.received_at)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (*UNDECODABLE, ValueError, ArithmeticError) as error:
             return self._distrust(book, frame.received_at, f"snapshot: {error}")
         self.counts[f"snapshot {link.name.lower()}"] += 1
         return self._tell(book, frame.received_at) if link is Link.JOINED else []
@@ -188,7 +193,11 @@ class BinanceDecoder:
 
     def _candle(self, kline: wire.Kline, at: Nanos) -> Found:
         bar = kline.bar
-        interval = int(bar.interval[:-1]) * UNITS[bar.interval[-1]]
+        unit = UNITS.get(bar.interval[-1:])
+        if unit is None:  # months have no length
+            self.counts[UNREADABLE] += 1
+            return []
+        interval = int(bar.interval[:-1]) * unit
         opened_at = bar.opened_at * MILLISECOND
         prices = (bar.open, bar.high, bar.low, bar.close)
         instrument_id = self._id(kline.symbol)

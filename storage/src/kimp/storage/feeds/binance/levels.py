@@ -8,8 +8,9 @@ others stay text. That makes a change cost about what decoding it costs.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from decimal import Decimal
+from operator import neg, pos
 
 from kimp.shared.domain.books import Level
 from kimp.storage.feeds.binance.wire import Row
@@ -29,6 +30,7 @@ class Side:
 
     def __init__(self, sign: int) -> None:
         self._sign = sign
+        self._to_key: Callable[[float], float] = pos if sign > 0 else neg
         self._keys: list[float] = []
         self._rows: dict[float, Row | Level] = {}
         self._horizon = -ENDLESS
@@ -39,7 +41,7 @@ class Side:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def replace(self, rows: Iterable[Row], *, is_whole: bool) -> None:
+    def replace(self, rows: Collection[Row], *, is_whole: bool) -> None:
         """Begin anew from a snapshot, which may be cut off: beyond its last row nothing is known."""
         self._keys.clear()
         self._rows.clear()
@@ -49,31 +51,35 @@ class Side:
         if not is_whole and self._keys:
             self._horizon = self._keys[0]
 
-    def change(self, rows: Iterable[Row]) -> None:
+    def change(self, rows: Collection[Row]) -> None:
         """Set each row's quantity; zero removes the row, and removing what is not there is normal.
 
         Raises:
             ValueError: a number that is none, negative, or too long to be told apart from its neighbours.
         """
-        keys, known, sign, down_to = self._keys, self._rows, self._sign, self._told_down_to
-        for row in rows:
-            price, quantity = row
-            key = sign * float(price)
-            size = float(quantity)
-            if key >= down_to:
-                self._is_stale = True
-            if size > 0.0:
-                if key not in known:
-                    if len(price) > DIGITS_MAX or not 0.0 < sign * key < ENDLESS:
+        if not rows:
+            return
+        prices, quantities = zip(*rows, strict=True)
+        changed = list(map(self._to_key, map(float, prices)))
+        # asked this way round, a NaN among them counts as a change
+        self._is_stale = self._is_stale or not max(changed) < self._told_down_to
+        keys, known = self._keys, self._rows
+        count = len(known)
+        for key, size, row in zip(changed, map(float, quantities), rows, strict=True):
+            if 0.0 < size < ENDLESS:
+                known[key] = row
+                if len(known) != count:  # it is new
+                    if len(row[0]) > DIGITS_MAX or not 0.0 < self._sign * key < ENDLESS:
                         raise ValueError(f"{row} is no row of a book")
                     insort(keys, key)
-                known[key] = row
+                    count += 1
             elif size == 0.0:
                 if known.pop(key, None) is not None:
                     del keys[bisect_left(keys, key)]
+                    count -= 1
             else:
                 raise ValueError(f"{row} is no row of a book")
-        if len(keys) > ROWS_MAX:
+        if count > ROWS_MAX:
             self._forget()
 
     def _forget(self) -> None:

@@ -69,7 +69,7 @@ class RateDecoder:
         """The rate after one more answer of one source, if there is a trustworthy one."""
         try:
             reading = READERS[frame.channel](frame.payload, frame.received_at)
-        except (msgspec.MsgspecError, KeyError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
             reading = None
         if reading is None:
             self.counts["unreadable"] += 1

@@ -11,6 +11,9 @@ WINDOW = 5
 STEP_MAX = Decimal("0.01")
 """A hundredth between two readings. On 2024-12-03, the worst night in years, the won lost 3 % in an hour."""
 
+ABSURD = Decimal(10**9)
+"""No rate comes near; what is beyond could not even be calculated with."""
+
 
 class SpikeFilter:
     """Passes a reading that lies near the median of those before it; a real jump passes once it is the majority.
@@ -24,7 +27,7 @@ class SpikeFilter:
 
     def passes(self, value: Decimal) -> bool:
         """Whether a reading may be believed; remembers it either way. What is not a positive number never passes."""
-        if not value.is_finite() or value <= ZERO:
+        if not value.is_finite() or not ZERO < value < ABSURD:
             return False
         ordered = sorted(self._recent)
         self._recent.append(value)

@@ -27,6 +27,7 @@ Found = list[FeedEvent | Gap]
 SIDES = {"ASK": Side.SELL, "BID": Side.BUY}
 TRADED = "ACTIVE"
 UNREADABLE = "unreadable"
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class UpbitDecoder:
@@ -66,9 +67,9 @@ class UpbitDecoder:
         """The meaning of one message."""
         try:
             message = self._decoders[0].decode(frame.payload)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             return self._otherwise(frame)
-        return self._read[type(message)](message, frame.received_at)
+        return self._understand(message, frame)
 
     def tick(self, now: Nanos) -> Found:  # noqa: ARG002 - nothing of Upbit's depends on time alone
         """Nothing: every message stands for itself."""
@@ -82,15 +83,22 @@ class UpbitDecoder:
         """The other spelling, an error, a sign of life, or nothing that can be read."""
         try:
             message = self._decoders[1].decode(frame.payload)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             return self._read_aside(frame)
         self._decoders.reverse()
-        return self._read[type(message)](message, frame.received_at)
+        return self._understand(message, frame)
+
+    def _understand(self, message: Any, frame: Frame) -> Found:
+        try:
+            return self._read[type(message)](message, frame.received_at)
+        except ArithmeticError:  # a number no calculation can hold
+            self.counts[UNREADABLE] += 1
+            return []
 
     def _read_aside(self, frame: Frame) -> Found:
         try:
             aside = self._aside.decode(frame.payload)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             self.counts[UNREADABLE] += 1
             return []
         if aside.error is not None:
