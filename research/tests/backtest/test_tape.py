@@ -193,9 +193,6 @@ def test_funding_belongs_to_who_holds_at_the_settlement(
         assert booked[0].payment.amount.value == quantity * Decimal("101000.05") * Decimal("0.001")
 
 
-@pytest.mark.xfail(
-    reason="an exit does not count a settlement that is charged but not yet in the venue's income records"
-)
 def test_a_settlement_at_the_decision_does_not_turn_an_exit_into_a_loss(
     make_market: Make, backtest: Make, scripted: Any
 ) -> None:

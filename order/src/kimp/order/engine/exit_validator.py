@@ -18,10 +18,14 @@ from kimp.shared.domain.instruments import Instrument, InstrumentId, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.positions import Breakdown, ExitVerdict, LegPosition, Mark, Position
 from kimp.shared.domain.signals import Refusal
-from kimp.shared.domain.time import DAY, HOUR, Nanos
+from kimp.shared.domain.time import DAY, SECOND, Nanos
 
 BOUND_SAFETY = Decimal("0.9")
 """Share of the affordable slippage that bounds may use, leaving room for tick rounding to stay on the safe side."""
+
+
+FUNDING_MARGIN: Nanos = 15 * SECOND
+"""How far a charge may lie from its settlement (Binance, "Introduction to Binance Futures Funding Rates": 15 seconds)."""
 
 
 class _Terms:
@@ -81,6 +85,7 @@ class ExitValidator:
     ) -> ExitVerdict:
         """Whether the pair may be closed now, with the whole breakdown; the bounds keep ``worst_net`` above zero.
 
+        A funding charge that is due around now and not in the books yet counts against it, a payment to come does not.
         ``krw_rate`` is KRW per USDT at the valuation basis. Books and rate must have passed the data gates.
         """
         terms = self._terms_of(position)
@@ -89,10 +94,12 @@ class ExitValidator:
         if ours is None or theirs is None:
             return _refused(position, now, Refusal.BOOK_TOO_THIN)
         net = terms.net(ours, theirs, krw_rate)
-        bounds = self._bounds(terms, ours, theirs, krw_rate, net)
-        worst = terms.net(bounds[0][1], bounds[1][1], krw_rate)
+        held = position.leg(self._pair.abroad.id)
+        due = _charge_due(position, held, theirs * krw_rate, funding, now)
+        bounds = self._bounds(terms, ours, theirs, krw_rate, net - due)
+        worst = terms.net(bounds[0][1], bounds[1][1], krw_rate) - due
         is_allowed = net > ZERO and worst > ZERO
-        carry = _carry_per_day(position.leg(self._pair.abroad.id), theirs, krw_rate, funding)
+        carry = _carry_per_day(held, theirs * krw_rate, funding)
         break_even = (ours - net / terms.korea_unit) / (theirs * krw_rate) - ONE if terms.korea_unit else None
         return ExitVerdict(
             is_allowed=is_allowed,
@@ -148,13 +155,28 @@ def worst_limit(leg: Instrument, price: Decimal, side: Side, slippage: Decimal) 
     return leg.rules.bound(price * (ONE + side.sign * slippage), side)
 
 
-def _carry_per_day(leg: LegPosition, price: Decimal, krw_rate: Decimal, funding: FundingRate | None) -> Decimal | None:
-    """Funding received per day (KRW) at the last known rate and three settlements a day; positive rates pay a short."""
-    return None if funding is None else -leg.quantity * price * funding.rate * krw_rate * SETTLEMENTS_PER_DAY
+def _carry_per_day(leg: LegPosition, price_krw: Decimal, funding: FundingRate | None) -> Decimal | None:
+    """Funding received per day (KRW) at the last known rate: a forecast; a positive rate pays a short."""
+    if funding is None:
+        return None
+    return -leg.quantity * price_krw * funding.rate * DAY / funding.interval
 
 
-SETTLEMENTS_PER_DAY = DAY // (8 * HOUR)
-"""Binance settles BTCUSDT at 00, 08 and 16 UTC; only a forecast is made with it, payments come from income records."""
+def _charge_due(
+    position: Position, leg: LegPosition, price_krw: Decimal, funding: FundingRate | None, now: Nanos
+) -> Decimal:
+    """What settlements that were, or will be before our orders fill, may still charge this position (KRW, positive).
+
+    The venue charges at the settlement and tells of it later; an exit decided in between would count money that is gone.
+    """
+    if funding is None:
+        return ZERO
+    settlements = (funding.settles_at - funding.interval, funding.settles_at)
+    pending = sum(
+        position.opened_at - FUNDING_MARGIN < at <= now + FUNDING_MARGIN and at > position.funded_at
+        for at in settlements
+    )
+    return max(ZERO, leg.quantity * price_krw * funding.rate) * pending
 
 
 def _days(net: Decimal, carry: Decimal | None) -> Decimal | None:

@@ -200,7 +200,8 @@ class EngineState:
         if not self.ledger.post(funding_entry(record.payment, instrument, record.signal_id)):
             return
         if slot.position is not None and record.signal_id == slot.position.signal_id:
-            slot.position = slot.position.with_funding(record.payment.amount.value * record.krw_rate)
+            worth = record.payment.amount.value * record.krw_rate
+            slot.position = slot.position.with_funding(worth, record.payment.at)
 
     def _phase(self, record: PhaseEntered) -> None:
         slot = self.slots[record.slot]

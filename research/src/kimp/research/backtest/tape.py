@@ -181,7 +181,7 @@ class Tape:
     def _funding_rates(self) -> list[FundingRate]:
         funding = self._data.funding
         return [
-            FundingRate(self._pair.abroad.id, exact(rate), at, at + FUNDING_INTERVAL)
+            FundingRate(self._pair.abroad.id, exact(rate), at, at + FUNDING_INTERVAL, FUNDING_INTERVAL)
             for at, rate in zip(funding.at.tolist(), funding.value.tolist(), strict=True)
         ]
 

@@ -6,16 +6,20 @@ import msgspec
 
 from kimp.shared.domain.instruments import InstrumentId
 from kimp.shared.domain.money import Amount
-from kimp.shared.domain.time import Nanos
+from kimp.shared.domain.time import HOUR, Nanos
 
 
 class FundingRate(msgspec.Struct, frozen=True, gc=False):
-    """The rate known at ``at``: a fraction of the notional per settlement, next due at ``settles_at``."""
+    """The rate known at ``at``: a fraction of the notional per settlement, due at ``settles_at`` and every ``interval``.
+
+    Intervals differ by symbol and change (Binance's fundingInfo): eight hours is only what BTCUSDT has.
+    """
 
     instrument_id: InstrumentId
     rate: Decimal
     at: Nanos
     settles_at: Nanos
+    interval: Nanos = 8 * HOUR
 
 
 class FundingPayment(msgspec.Struct, frozen=True):

@@ -127,6 +127,8 @@ class Position(msgspec.Struct, frozen=True):
     legs: tuple[LegPosition, ...]
     opened_at: Nanos
     funding_krw: Decimal = ZERO
+    funded_at: Nanos = 0
+    """When the last funding settlement in the books was; a later one may be charged and not yet known."""
 
     @property
     def exposure(self) -> Decimal:
@@ -159,9 +161,9 @@ class Position(msgspec.Struct, frozen=True):
         legs = tuple(leg.with_fill(fill, reference, krw_rate) if leg is filled else leg for leg in self.legs)
         return msgspec.structs.replace(self, legs=legs)
 
-    def with_funding(self, krw: Decimal) -> Position:
-        """The position after a funding settlement worth ``krw`` won at that moment."""
-        return msgspec.structs.replace(self, funding_krw=self.funding_krw + krw)
+    def with_funding(self, krw: Decimal, at: Nanos = 0) -> Position:
+        """The position after a funding settlement at ``at``, worth ``krw`` won at that moment."""
+        return msgspec.structs.replace(self, funding_krw=self.funding_krw + krw, funded_at=max(self.funded_at, at))
 
     def breakdown(self, marks: Mapping[InstrumentId, Mark]) -> Breakdown:
         """Earned so far with what is still held valued at ``marks``; the parts add up exactly.
