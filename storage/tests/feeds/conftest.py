@@ -5,6 +5,7 @@ import os
 import selectors
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ class FakeVenue:
         self.refusals: list[tuple[int, Mapping[str, str]]] = []
         self.rate = "1400.5"
         self.makers: dict[str, Callable[[int], list[tuple[str, str]]]] = {}
-        self._connections: set[ServerConnection] = set()
+        self._connections: list[ServerConnection] = []
         self._frozen: set[ServerConnection] = set()
         self._held: str | None = None
         self._server: Server | None = None
@@ -194,12 +195,16 @@ class FakeVenue:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
+        self._group = await asyncio.TaskGroup().__aenter__()
+        self._heart = self._group.create_task(self._pulse())
         self.rest_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         assert self._runner is not None
+        self._heart.cancel()
+        await self._group.__aexit__(None, None, None)
         self._server.close()
         await self._server.wait_closed()
         await self._runner.cleanup()
@@ -220,52 +225,52 @@ class FakeVenue:
         return connection.respond(self.refuses_with, "maintenance\n") if self.refuses_with else None
 
     async def _talk(self, connection: ServerConnection) -> None:
-        self._connections.add(connection)
+        self._connections.append(connection)
         self.open_now += 1
         self.open_most = max(self.open_most, self.open_now)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen(connection))
-                group.create_task(self._stream(connection))
-        except* ConnectionClosed:
+            while True:
+                message = await connection.recv()
+                self.received.append((asyncio.get_running_loop().time(), str(message)))
+        except ConnectionClosed:
             pass
         finally:
             self.open_now -= 1
-            self._connections.discard(connection)
+            self._connections.remove(connection)
             self.endings.append(connection.close_code)
 
-    async def _listen(self, connection: ServerConnection) -> None:
-        while True:
-            message = await connection.recv()
-            self.received.append((asyncio.get_running_loop().time(), str(message)))
-
-    async def _stream(self, connection: ServerConnection) -> None:
-        """One tick for all makers of the connection's route, every tenth of a second."""
-        assert connection.request is not None
-        path = connection.request.path
+    async def _pulse(self) -> None:
+        """Every tenth of a second each route's messages, the same ones to all of its connections."""
         while True:
             await asyncio.sleep(TICK_S)
             now_ms = self.now_ms() - self.delayed_ms
             for route, make in self.makers.items():
-                if not path.startswith(route):
-                    continue
-                for name, message in make(now_ms):
-                    if connection not in self._frozen and not self.is_silent and name not in self.stalled:
-                        await self._say(connection, message)
+                wanted = [message for name, message in make(now_ms) if name not in self.stalled]
+                told = wanted if route == "/market" else self._disordered(wanted)
+                for message in [] if self.is_silent else told:
+                    await self._say(route, message)
 
-    async def _say(self, connection: ServerConnection, message: str) -> None:
-        if self.drops:
-            self.drops -= 1
-            return
-        if self.swaps:
-            if self._held is None:
+    def _disordered(self, messages: list[str]) -> list[str]:
+        """Some lost, some told twice, two told in the wrong order."""
+        told: list[str] = []
+        for message in messages:
+            if self.drops:
+                self.drops -= 1
+            elif self.swaps and self._held is None:
                 self._held = message
-                return
-            await connection.send(message)
-            message, self._held, self.swaps = self._held, None, False
-        await connection.send(message)
-        if self.repeats:
-            await connection.send(message)
+            elif self.swaps and self._held is not None:
+                told += [message, self._held]
+                self._held, self.swaps = None, False
+            else:
+                told += [message, message] if self.repeats else [message]
+        return told
+
+    async def _say(self, route: str, message: str) -> None:
+        for connection in list(self._connections):
+            assert connection.request is not None
+            if connection.request.path.startswith(route) and connection not in self._frozen:
+                with suppress(ConnectionClosed):
+                    await connection.send(message)
 
     async def _answer(self, request: web.Request) -> web.Response:
         self.asked.append((asyncio.get_running_loop().time(), request.path))

@@ -14,8 +14,8 @@ from kimp.shared.domain.books import Book
 from kimp.shared.domain.time import SECOND
 from kimp.shared.messages.events import FeedBack, FeedLost, MarketMoved
 from kimp.shared.settings import Binance, Fx, Settings, Upbit
-from kimp.storage.feeds.binance import BinanceSubscription
-from kimp.storage.feeds.frames import UPBIT
+from kimp.storage.feeds.binance import BinanceDecoder, BinanceSubscription
+from kimp.storage.feeds.frames import BINANCE_PUBLIC, UPBIT, depth_channel
 from kimp.storage.feeds.live import Feed, LiveFeed
 from kimp.storage.feeds.merge import LiveMarket
 from kimp.storage.feeds.pace import BINANCE_LIMITS, UPBIT_LIMITS
@@ -298,6 +298,37 @@ def test_the_end_of_a_connections_life_leaves_no_gap(venue: Any, upbit: Any, vir
                 gaps = [later - earlier for earlier, later in pairwise(times)]
                 assert max(gaps) <= SECOND // 4
                 assert not heard.of(FeedLost)
+
+    virtually(story())
+
+
+def test_a_book_of_differences_passes_from_one_connection_to_the_next_without_a_hole(
+    venue: Any, clock: Any, virtually: Virtually
+) -> None:
+    async def story() -> None:
+        async with venue:
+            venue.streams_binance("BTCUSDT")
+            subscription = BinanceSubscription(depth=("BTCUSDT",))
+            url = venue.ws_url + "/public/stream?streams=btcusdt@depth@100ms"
+            plan = SocketPlan(BINANCE_PUBLIC, url, BINANCE_LIMITS, life=20 * SECOND)
+            snapshots = {depth_channel("BTCUSDT"): venue.rest_url + "/fapi/v1/depth?symbol=BTCUSDT"}
+            feed = LiveFeed(
+                FeedReader(BinanceDecoder(subscription)),
+                [FeedSocket(plan, clock=clock, dice=Random(1))],
+                clock=clock,
+                dice=Random(2),
+                snapshots=snapshots,
+            )
+            async with Listener(feed).listening() as heard:
+                await asyncio.sleep(100)
+                assert len(venue.handshakes) >= 5
+                assert len(venue.asked) == 1  # one snapshot for all of them
+                assert not heard.of(FeedLost)
+                times = [book.received_at for book in heard.of(Book)]
+                assert max(later - earlier for earlier, later in pairwise(times)) <= SECOND // 4
+                (health,) = feed.health()
+                assert not health.is_lost
+                assert health.age <= SECOND // 4
 
     virtually(story())
 

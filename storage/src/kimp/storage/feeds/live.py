@@ -14,6 +14,7 @@ from kimp.storage.feeds.frames import Frame, Item, happened_at
 from kimp.storage.feeds.reader import CHECK_EVERY, FeedReader
 from kimp.storage.feeds.rest import Fetcher
 from kimp.storage.feeds.socket import FeedSocket
+from kimp.storage.feeds.watchdog import StreamHealth
 
 INBOX_MAX = 10_000
 """Frames waiting to be read, some seconds of the wildest market; when it is full the sockets stop reading."""
@@ -74,6 +75,15 @@ class LiveFeed:
                 self._read_up_to = happened_at(item)
                 for event in self._reader.read(item):
                     await outbox.put(event)
+
+    def health(self) -> list[StreamHealth]:
+        """How old each stream's newest data is now, and whether it is lost."""
+        return self._reader.health(self._clock.now())
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What was withheld or could not be read, by reason."""
+        return self._reader.decoder.counts
 
     async def _check(
         self, outbox: asyncio.Queue[FeedEvent], inbox: asyncio.Queue[Item], group: asyncio.TaskGroup, fetcher: Fetcher

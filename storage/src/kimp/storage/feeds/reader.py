@@ -5,6 +5,7 @@ Live feeds and replays both run this, so a recording shows what really happened,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from kimp.shared.domain.time import MILLISECOND, Nanos
 from kimp.shared.messages.events import FeedBack, FeedLost
 from kimp.storage.feeds.events import KINDS, FeedEvent, Refused, StreamKind
 from kimp.storage.feeds.frames import ChannelLost, ChannelOpened, Frame, Item
-from kimp.storage.feeds.watchdog import Stream, Watchdog
+from kimp.storage.feeds.watchdog import Stream, StreamHealth, Watchdog
 
 CHECK_EVERY: Nanos = 250 * MILLISECOND
 """How often silence is looked for: four times a second adds at most a quarter of a second to the limit."""
@@ -38,6 +39,9 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
 
 class Decoder(Protocol):
     """A venue's messages as a state machine: it is handed every frame and told the time."""
+
+    counts: Counter[str]
+    """What was withheld or could not be read, by reason."""
 
     @property
     def streams(self) -> Sequence[Stream]:
@@ -82,6 +86,10 @@ class FeedReader:
     def renewals(self, now: Nanos) -> list[str]:
         """Channels whose connection should be replaced."""
         return self._watchdog.renewals(now)
+
+    def health(self, now: Nanos) -> list[StreamHealth]:
+        """How old each stream's newest data is, and whether it is lost."""
+        return self._watchdog.health(now)
 
     def _judge(self, found: list[FeedEvent | Gap], at: Nanos) -> list[FeedEvent]:
         events: list[FeedEvent] = []

@@ -41,15 +41,25 @@ class Stream(msgspec.Struct, frozen=True):
     silence_max: Nanos | None = SILENCE_MAX
 
 
-class _Watched:
-    """The health of one stream."""
+class StreamHealth(msgspec.Struct, frozen=True):
+    """How a stream does: ``age`` of its newest data by the venue's clock, ``None`` if nothing ever came."""
 
-    __slots__ = ("due_at", "is_lost", "limit", "pause", "renew_at", "stream")
+    instrument_id: InstrumentId
+    kind: StreamKind
+    age: Nanos | None
+    is_lost: bool
+
+
+class _Watched:
+    """What is known of one stream."""
+
+    __slots__ = ("due_at", "fresh_at", "is_lost", "limit", "pause", "renew_at", "stream")
 
     def __init__(self, stream: Stream, limit: Nanos) -> None:
         self.stream = stream
         self.limit = limit
         self.due_at: Nanos | None = None  # not asked for yet
+        self.fresh_at: Nanos | None = None
         self.is_lost = False
         self.pause = limit
         self.renew_at: Nanos = 0
@@ -79,7 +89,8 @@ class Watchdog:
         watched = self._watched.get((instrument_id, kind))
         if watched is None:
             return None
-        due_at = (venue_at if venue_at < at else at) + watched.limit
+        watched.fresh_at = venue_at if venue_at < at else at
+        due_at = watched.fresh_at + watched.limit
         if due_at >= at:
             if watched.due_at is None or due_at > watched.due_at:
                 watched.due_at = due_at
@@ -120,6 +131,13 @@ class Watchdog:
                 watched.pause = min(watched.pause * 2, RENEWAL_PAUSE_MAX)
                 channels[watched.stream.channel] = None
         return list(channels)
+
+    def health(self, now: Nanos) -> list[StreamHealth]:
+        """Every watched stream's state, for people and for health checks."""
+        return [
+            StreamHealth(*key, None if watched.fresh_at is None else now - watched.fresh_at, watched.is_lost)
+            for key, watched in self._watched.items()
+        ]
 
     def _of(self, channel: str) -> list[_Watched]:
         return [watched for watched in self._watched.values() if watched.stream.channel == channel]
