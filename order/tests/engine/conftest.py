@@ -172,8 +172,8 @@ class Bench:
             self.feed(TimerFired(max(at, self.now), name))
         self.now = until
 
-    def turn(self, state: SwitchState) -> None:
-        self.feed(SwitchChanged(self.now, state))
+    def turn(self, state: SwitchState, *, is_resume: bool = False) -> None:
+        self.feed(SwitchChanged(self.now, state, is_resume))
 
     # -- the strategy's word -----------------------------------------------------------------------------------------
 

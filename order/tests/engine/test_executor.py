@@ -515,7 +515,9 @@ def test_a_plan_of_one_leg_runs_through_the_same_executor() -> None:
 
     def run(action: Action, side: Side, at: int) -> None:
         legs = (LegPlan(leg.id, side, Decimal("0.5"), Decimal(3_000), Decimal(3_000), action is Action.EXIT),)
-        executor.begin(slot, Plan(f"{action}", "solo", "ETH", action, LONG, legs, at, Decimal(1400), "told to"))
+        executor.begin(
+            slot, Plan(f"{action}", "solo", "ETH", action, LONG, legs, at, Decimal(1400), Decimal(1400), "told to")
+        )
         (order,) = next(effect.orders for effect in out.drain() if isinstance(effect, PlaceOrders))
         executor.on_answer(order.client_id, Accepted("v"), at)
         fee = Amount(Decimal("0.75"), "USDT")
@@ -526,7 +528,7 @@ def test_a_plan_of_one_leg_runs_through_the_same_executor() -> None:
     assert slot.phase is Phase.OPEN
     assert slot.position.leg(leg.id).quantity == Decimal("-0.5")
     opened = [effect.notice for effect in out.drain() if hasattr(effect, "notice")]
-    assert [notice.premium for notice in opened] == [0]
+    assert [(notice.premium, notice.usdt_premium) for notice in opened] == [(None, None)]
     run(Action.EXIT, Side.BUY, 2)
     assert slot.phase is Phase.FLAT
     assert slot.closed[0].breakdown.net == -2 * Decimal("0.75") * 1400

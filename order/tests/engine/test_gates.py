@@ -360,7 +360,7 @@ def test_a_signal_is_consumed_for_ever(bench: Any) -> None:
 def test_entering_the_other_way_while_a_pair_is_on_is_refused(make_bench: Callable[..., Any]) -> None:
     bench = make_bench(btc="0.1").opened()
     bench.strategy.says = Enter(SHORT, "told to")
-    assert tried(bench) == refused(Refusal.NOT_HELD)
+    assert tried(bench) == refused(Refusal.HELD_THE_OTHER_WAY)
     assert bench.held() == (Decimal("0.065"), Decimal("-0.065"))
 
 

@@ -194,12 +194,15 @@ def test_a_halted_repair_that_succeeds_still_blocks_entries_until_a_newer_switch
     assert Refusal.HALTED in naked.desk.last_refusals
     naked.turn(SwitchState.ACTIVE)
     naked.quote()
+    assert naked.desk.last_refusals == (Refusal.HALTED,), "a switch that is merely read again is no act of the owner"
+    naked.turn(SwitchState.ACTIVE, is_resume=True)
+    naked.quote()
     assert Refusal.HALTED not in naked.desk.last_refusals
 
 
 def test_resuming_while_still_naked_goes_on_repairing(naked: Any) -> None:
     reject_for(naked, 60)
-    naked.turn(SwitchState.ACTIVE)
+    naked.turn(SwitchState.ACTIVE, is_resume=True)
     assert naked.phase is Phase.HALTED
     naked.wait(10)
     naked.quote()

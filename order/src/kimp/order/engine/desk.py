@@ -99,6 +99,7 @@ class PairDesk:
         elif seen.instrument_id not in self._mismatched:
             self._mismatched.add(seen.instrument_id)
             out.notify(PositionMismatch(self.slot.key, seen.instrument_id, ours, seen.quantity))
+            self._executor.doubt(seen.instrument_id)
 
     # -- what the strategy sees ------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class PairDesk:
         refusals = self._entry_refusals(at)
         if position is not None and position.direction is not signal.direction:
             # Entering the other way would close what is held, past the validator.
-            refusals += (Refusal.NOT_HELD,)
+            refusals += (Refusal.HELD_THE_OTHER_WAY,)
         if refusals:
             self._refuse(refusals)
             return
@@ -191,26 +192,53 @@ class PairDesk:
         if position is None:
             self._refuse((Refusal.NOT_HELD,))
             return
-        if self.slot.unsettled:
-            # An order taken as over turned out not to be: what is held is about to change.
-            self._refuse((Refusal.ORDER_UNKNOWN,))
+        refusals = self._exit_refusals(at)
+        if refusals:
+            self._refuse(refusals)
             return
         verdict = self._judge(position, at)
         if not verdict.is_allowed:
             self._refuse(tuple(Refusal(reason) for reason in verdict.refusals))
             return
-        limits = dict(verdict.bounds)
-        references = {self._korea_id: korea.mid(), self._abroad_id: abroad.mid()}
+        legs = self._exit_legs(
+            position, dict(verdict.bounds), {korea.instrument_id: korea, abroad.instrument_id: abroad}
+        )
+        if self._cannot_afford(legs):
+            self._refuse((Refusal.CANNOT_AFFORD,))
+            return
+        self._begin(Action.EXIT, position.direction, legs, at, signal.reason)
+
+    def _exit_refusals(self, at: Nanos) -> tuple[Refusal, ...]:
+        """What makes an exit impossible or pointless right now; a stop is none of it."""
+        refusals: list[Refusal] = []
+        if self.slot.unsettled:
+            # An order taken as over turned out not to be: what is held is about to change.
+            refusals.append(Refusal.ORDER_UNKNOWN)
+        if self.market.is_down(self.pair):
+            refusals.append(Refusal.VENUE_UNAVAILABLE)
+        if self.slot.exit_failed_at is not None and at < self.slot.exit_failed_at + self._settings.exit_pause:
+            refusals.append(Refusal.COOLING_DOWN)
+        return tuple(refusals)
+
+    def _cannot_afford(self, legs: tuple[LegPlan, ...]) -> bool:
+        """Whether buying coins back needs more KRW than lies on the venue: it would refuse, after the other leg filled."""
+        korea = self.pair.korea
+        wallet = self._state.ledger.wallet(korea.venue, korea.quote)
+        buys = [leg for leg in legs if leg.instrument_id == korea.id and leg.side is Side.BUY]
+        return any(leg.quantity * leg.limit * (ONE + korea.fee_rate) > wallet for leg in buys)
+
+    def _exit_legs(
+        self, position: Position, limits: dict[InstrumentId, Decimal], books: dict[InstrumentId, Book]
+    ) -> tuple[LegPlan, ...]:
         legs = []
         for leg in (self.pair.korea, self.pair.abroad):
             held = position.leg(leg.id).quantity
             is_contract = leg.id == self._abroad_id
             if is_tradable(leg, leg.rules.floor(abs(held)), limits[leg.id], reduce_only=is_contract):
                 side = Side.SELL if held > ZERO else Side.BUY
-                legs.append(
-                    LegPlan(leg.id, side, leg.rules.floor(abs(held)), limits[leg.id], references[leg.id], is_contract)
-                )
-        self._begin(Action.EXIT, position.direction, tuple(legs), at, signal.reason)
+                quantity = leg.rules.floor(abs(held))
+                legs.append(LegPlan(leg.id, side, quantity, limits[leg.id], books[leg.id].mid(), is_contract))
+        return tuple(legs)
 
     def _judge(self, position: Position, at: Nanos) -> ExitVerdict:
         return self.validator.verdict(
@@ -238,6 +266,7 @@ class PairDesk:
             legs,
             at,
             self._valuation_rate(),
+            self.market.rates[self._signal_asset].value,
             reason,
         )
         self._executor.begin(self.slot, plan)

@@ -87,7 +87,7 @@ class TradingEngine:
             FeedBack: self.market.note,
             VenueChanged: self.market.note,
             ClockMeasured: self.market.note,
-            SwitchChanged: lambda event: self._out.record(SwitchSet(event.at, event.state)),
+            SwitchChanged: self._on_switch,
             TimerFired: self._on_timer,
         }
 
@@ -120,6 +120,10 @@ class TradingEngine:
         if self.state.ledger.has(f"transfer:{event.transfer_id}"):
             return
         self._out.record(FundsBooked(event.at, event.transfer_id, event.venue, event.amount))
+
+    def _on_switch(self, event: SwitchChanged) -> None:
+        if event.is_resume or event.state is not self.state.switch:
+            self._out.record(SwitchSet(event.at, event.state, event.is_resume))
 
     def _on_position_seen(self, event: PositionSeen) -> None:
         for desk in self.desks:

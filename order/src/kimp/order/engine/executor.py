@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from kimp.order.engine.announcements import opened
 from kimp.order.engine.foreign import takes_from
 from kimp.order.engine.market import MarketState
 from kimp.order.engine.outbox import Outbox
@@ -29,8 +30,9 @@ from kimp.shared.domain.orders import (
     Outcome,
     Rejected,
     Unknown,
+    fee_in_quote,
 )
-from kimp.shared.domain.positions import Action, LegPlan, Mark, Plan, Position, Purpose
+from kimp.shared.domain.positions import Action, LegPlan, Mark, Plan, Purpose
 from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.notices import (
     ForcedLoss,
@@ -39,7 +41,6 @@ from kimp.shared.messages.notices import (
     LegRepaired,
     OrderUnresolved,
     PairClosed,
-    PairOpened,
     RepairFailing,
 )
 from kimp.shared.messages.records import (
@@ -122,15 +123,15 @@ class OrderExecutor:
             self._ask(tracked)
         elif isinstance(outcome, Rejected):
             if tracked.order.reduce_only:
-                self._doubt(tracked)
+                self.doubt(tracked.order.instrument_id)
             self._settle(self._state.slots[tracked.slot], at)
 
-    def _doubt(self, refused: TrackedOrder) -> None:
-        """A refused reduce-only order (Binance −2022) says the venue holds less than we think: an order given up as lost
-        may have executed after all, so ask about those again.
+    def doubt(self, instrument_id: InstrumentId) -> None:
+        """The venue holds something else than we think (it said so, or refused a reduce-only order, Binance −2022): an
+        order given up as lost may have executed after all, so ask about those again.
         """
         for tracked in self._state.orders.values():
-            if tracked.is_lost and tracked.order.instrument_id == refused.order.instrument_id:
+            if tracked.is_lost and tracked.order.instrument_id == instrument_id:
                 self._ask(tracked)
 
     def on_report(self, report: OrderReport, at: Nanos) -> None:
@@ -220,7 +221,7 @@ class OrderExecutor:
         if slot is None or self._state.has_fill(fill):
             return None
         instrument = slot.leg(fill.instrument_id)
-        krw_rate = self._krw_rate(slot, instrument)
+        fill, krw_rate = fee_in_quote(fill, instrument), self._krw_rate(slot, instrument)
         if tracked is not None:
             signal_id = slot.position.signal_id if slot.position else tracked.signal_id
             purpose, reference = tracked.purpose, tracked.reference
@@ -324,7 +325,7 @@ class OrderExecutor:
         if not over:
             self._out.record(PhaseEntered(at, slot.key, Phase.OPEN, "legs_match"))
             if plan is not None and plan.action is Action.ENTER and slot.has_filled:
-                self._out.notify(_opened(slot, position, plan))
+                self._out.notify(opened(slot, position, plan))
             return
         reason = why_over(slot)
         self._out.record(PhaseEntered(at, slot.key, Phase.FLAT, reason, self._marks(slot)))
@@ -338,9 +339,3 @@ class OrderExecutor:
         books = self._market.books
         mids = {leg.id: books[leg.id].mid() if leg.id in books else ZERO for leg in slot.legs}
         return tuple((leg.id, Mark(mids[leg.id], self._krw_rate(slot, leg))) for leg in slot.legs)
-
-
-def _opened(slot: Slot, position: Position, plan: Plan) -> PairOpened:
-    first, last = position.legs[0], position.legs[-1]
-    premium = -first.cash / (last.cash * plan.krw_rate) - ONE if last.cash and len(position.legs) > 1 else ZERO
-    return PairOpened(slot.key, position.signal_id, plan.direction, abs(first.quantity), premium)

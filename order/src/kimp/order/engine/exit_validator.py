@@ -85,18 +85,22 @@ class ExitValidator:
     ) -> ExitVerdict:
         """Whether the pair may be closed now, with the whole breakdown; the bounds keep ``worst_net`` above zero.
 
+        Bounds start from the deepest level the size needs: a limit at the average would fill only the better half of it.
         A funding charge that is due around now and not in the books yet counts against it, a payment to come does not.
         ``krw_rate`` is KRW per USDT at the valuation basis. Books and rate must have passed the data gates.
         """
         terms = self._terms_of(position)
         ours = korea.vwap(terms.korea_side, terms.korea_quantity)
         theirs = abroad.vwap(terms.abroad_side, terms.abroad_quantity)
-        if ours is None or theirs is None:
+        deepest = korea.reach(terms.korea_side, terms.korea_quantity)
+        furthest = abroad.reach(terms.abroad_side, terms.abroad_quantity)
+        if ours is None or theirs is None or deepest is None or furthest is None:
             return _refused(position, now, Refusal.BOOK_TOO_THIN)
         net = terms.net(ours, theirs, krw_rate)
         held = position.leg(self._pair.abroad.id)
         due = _charge_due(position, held, theirs * krw_rate, funding, now)
-        bounds = self._bounds(terms, ours, theirs, krw_rate, net - due)
+        spare = terms.net(deepest, furthest, krw_rate) - due
+        bounds = self._bounds(terms, deepest, furthest, krw_rate, spare)
         worst = terms.net(bounds[0][1], bounds[1][1], krw_rate) - due
         is_allowed = net > ZERO and worst > ZERO
         carry = _carry_per_day(held, theirs * krw_rate, funding)
@@ -127,11 +131,11 @@ class ExitValidator:
         return msgspec.structs.replace(earned, fees=earned.fees - to_pay)
 
     def _bounds(
-        self, terms: _Terms, ours: Decimal, theirs: Decimal, krw_rate: Decimal, net: Decimal
+        self, terms: _Terms, ours: Decimal, theirs: Decimal, krw_rate: Decimal, spare: Decimal
     ) -> tuple[tuple[InstrumentId, Decimal], tuple[InstrumentId, Decimal]]:
-        """Limits as wide as the profit affords and never wider than ``slippage_max``, rounded to our advantage."""
+        """Limits as wide as the profit affords and at most ``slippage_max`` beyond these prices, to our advantage."""
         at_stake = abs(terms.korea_unit) * ours + abs(terms.abroad_unit) * theirs * krw_rate
-        affordable = max(ZERO, net) / at_stake * BOUND_SAFETY if at_stake else ZERO
+        affordable = max(ZERO, spare) / at_stake * BOUND_SAFETY if at_stake else ZERO
         slippage = min(self._settings.slippage_max, affordable)
         return (
             (self._pair.korea.id, worst_limit(self._pair.korea, ours, terms.korea_side, slippage)),

@@ -31,6 +31,7 @@ class MarketState:
         self.rates: dict[str, FxQuote] = {}
         self.funding: dict[InstrumentId, FundingRate] = {}
         self.faults: dict[InstrumentId, BookFault] = {}
+        self._newest: dict[InstrumentId, Nanos] = {}
         self._lost: set[InstrumentId] = set()
         self._trusted_from: dict[InstrumentId, Nanos] = {}
         self._down: set[Venue] = set()
@@ -43,16 +44,19 @@ class MarketState:
             if known_rate is None or quote.at >= known_rate.at:
                 self._see_rate(quote)
         for funding in event.funding:
-            self.funding[funding.instrument_id] = funding
-        books = self.books
+            known_funding = self.funding.get(funding.instrument_id)
+            if known_funding is None or funding.at >= known_funding.at:
+                self.funding[funding.instrument_id] = funding
+        newest = self._newest
         for book in event.books:
-            known = books.get(book.instrument_id)
-            if known is None or book.venue_at >= known.venue_at:
+            instrument_id = book.instrument_id
+            if book.venue_at >= newest.get(instrument_id, 0):
+                newest[instrument_id] = book.venue_at
                 fault = book.fault()
                 if fault is None:
-                    books[book.instrument_id] = book
+                    self.books[instrument_id] = book
                 if fault is not None or self.faults:
-                    self._note_fault(book.instrument_id, fault)
+                    self._note_fault(instrument_id, fault)
 
     def _see_rate(self, quote: FxQuote) -> None:
         """Keep a rate; one that is no number drops the good one before it, like a faulty book."""
@@ -114,6 +118,10 @@ class MarketState:
             if leg.venue in self._skewed:
                 refusals.append(Refusal.CLOCK_SKEWED)
         return tuple(dict.fromkeys(refusals))
+
+    def is_down(self, pair: Pair) -> bool:
+        """Whether either venue is known to be in maintenance: an order to it alone would leave the other leg naked."""
+        return bool(self._down) and (pair.korea.venue in self._down or pair.abroad.venue in self._down)
 
     def rate(self, basis: Basis) -> Decimal | None:
         """KRW per USDT on that basis as last heard, valid or not; ``None`` if never heard."""

@@ -174,5 +174,6 @@ def repair_plan(slot: Slot, position: Position, krw_rate: Decimal, booked: int, 
         legs=(),
         decided_at=at,
         krw_rate=krw_rate,
+        signal_rate=krw_rate,
         reason="foreign_fill",
     )

@@ -26,7 +26,9 @@ class EngineSettings(msgspec.Struct, frozen=True):
         A book older than ``book_age_max`` or legs more than ``leg_skew_max`` apart are not decided on; ``quarantine``
         is the distrust after a reconnect; a venue clock further off than ``clock_skew_max`` risks −1021 and wrong ages.
     Pace
-        ``cooldown`` after a failed or closed pair; ``entries_per_minute_max`` stops a loop from spending.
+        ``cooldown`` after a failed or closed pair; ``entries_per_minute_max`` stops a loop from spending. After an exit
+        that did not close the pair, the next waits ``exit_pause``: a venue that refuses, or a limit that is not met,
+        would otherwise be asked on every quote until it bans us. Five seconds is twelve orders a minute.
     Unknown orders
         No answer for ``answer_timeout`` means ask; asking backs off along ``query_backoff`` and never ends. An order is
         lost only when denied ``lost_misses_min`` times and ``lost_after`` has passed: longer than Binance's recvWindow
@@ -48,6 +50,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
     quarantine: Nanos = 5 * SECOND
     clock_skew_max: Nanos = 500 * MILLISECOND
     cooldown: Nanos = MINUTE
+    exit_pause: Nanos = 5 * SECOND
     entries_per_minute_max: int = 4
     answer_timeout: Nanos = 2 * SECOND
     query_backoff: tuple[Nanos, ...] = (SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND)

@@ -73,6 +73,7 @@ class Slot:
     is_halted: bool = False
     entered_at: Nanos | None = None
     cooling_from: Nanos | None = None
+    exit_failed_at: Nanos | None = None
     krw_rate: Decimal | None = None
     closed: list[ClosedPair] = field(default_factory=list)
 
@@ -132,8 +133,8 @@ class EngineState:
                 self.ledger.post(transfer_entry(transfer_id, venue, amount, at))
             case PhaseEntered():
                 self._phase(record)
-            case SwitchSet(state=state):
-                self._turn(state)
+            case SwitchSet(state=state, is_resume=is_resume):
+                self._turn(state, is_resume=is_resume)
             case _:
                 assert_never(record)
 
@@ -210,6 +211,8 @@ class EngineState:
             slot.is_halted = True
         if record.phase not in (Phase.OPEN, Phase.FLAT):
             return
+        if slot.plan is not None and record.phase is Phase.OPEN:
+            self._note_failure(slot, slot.plan, record.at)
         slot.plan, slot.attempts, slot.repairs = None, {}, 0
         if record.phase is Phase.FLAT:
             slot.cooling_from = record.at
@@ -218,9 +221,17 @@ class EngineState:
                 slot.closed.append(ClosedPair(slot.position, record.at, record.reason, earned))
                 slot.position = None
 
-    def _turn(self, state: SwitchState) -> None:
+    @staticmethod
+    def _note_failure(slot: Slot, plan: Plan, at: Nanos) -> None:
+        """A pair that is open again after an exit, or without its new tranche, failed at it and must not hurry."""
+        if plan.action is Action.EXIT:
+            slot.exit_failed_at = at
+        elif plan.action is Action.ENTER and not slot.has_filled:
+            slot.cooling_from = at
+
+    def _turn(self, state: SwitchState, *, is_resume: bool) -> None:
         self.switch = state
-        if state is SwitchState.ACTIVE:
+        if is_resume and state is SwitchState.ACTIVE:
             for slot in self.slots.values():
                 slot.is_halted = False
 

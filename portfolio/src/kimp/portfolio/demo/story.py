@@ -142,8 +142,10 @@ class Story:
     def _of_notice(self, told: Told) -> Iterator[Line]:
         base = self._desk.pair.symbol
         match told.notice:
-            case PairOpened(quantity=quantity, premium=premium):
-                facts = f"{quantity.normalize():f} {base}, 테더 기준 usdt {signed_percent(premium)}"
+            case PairOpened(quantity=quantity, premium=fx, usdt_premium=usdt):
+                facts = (
+                    f"{quantity.normalize():f} {base}, 김프 fx {signed_percent(fx)} 테더 usdt {signed_percent(usdt)}"
+                )
                 yield Line(told.at, Kind.ENTERED, facts)
             case PairClosed(breakdown=earned):
                 yield Line(told.at, Kind.EXITED, f"순손익 net {signed_won(earned.net)}", _parts(earned))

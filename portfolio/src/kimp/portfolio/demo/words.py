@@ -74,7 +74,7 @@ REFUSALS = {
     Refusal.LEGS_SKEWED: Label("두 거래소 시각 차이", "legs skewed"),
     Refusal.FX_MISSING: Label("환율 없음", "no FX"),
     Refusal.FX_EXPIRED: Label("환율 만료", "FX expired"),
-    Refusal.COOLING_DOWN: Label("청산 직후 1분 쉼", "cooling down"),
+    Refusal.COOLING_DOWN: Label("잠시 쉼", "cooling down"),
     Refusal.TOO_SMALL: Label("수량 부족", "too small"),
     Refusal.NOT_AT_SIZE: Label("실제 수량 가격 미달", "not at size"),
     Refusal.NET_NOT_POSITIVE: Label("순손익이 +가 아님", "net not positive"),

@@ -97,6 +97,18 @@ class Book(msgspec.Struct, frozen=True, gc=False):
                 return cost / quantity
         return None
 
+    def reach(self, side: Side, quantity: Decimal) -> Decimal | None:
+        """The worst price that filling ``quantity`` base coins touches, or ``None`` when the book is too thin for it.
+
+        A limit this side of it cannot fill the whole size, however good the average is.
+        """
+        left = quantity
+        for level in self.eats(side):
+            left -= level.size
+            if left <= ZERO:
+                return level.price
+        return None
+
     def sweep(self, side: Side, quantity: Decimal, limit: Decimal) -> list[Level]:
         """What an order would get, level by level, without ever passing its ``limit``."""
         fills, left = [], quantity

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from kimp.shared.domain.instruments import InstrumentId, Side
+from kimp.shared.domain.instruments import Instrument, InstrumentId, Side
 from kimp.shared.domain.money import Amount
 from kimp.shared.domain.time import Nanos
 
@@ -99,6 +99,18 @@ class OrderReport(msgspec.Struct, frozen=True):
     status: OrderStatus
     executed: Decimal
     fills: tuple[Fill, ...] = ()
+
+
+def fee_in_quote(fill: Fill, instrument: Instrument) -> Fill:
+    """The fill with its fee in the quote asset, as positions count it.
+
+    A fee taken in a discount coin (BNB) has no price here, so our own rate stands in: more than the venue took, never
+    less. The venue's wallet then differs from the ledger by it; preflight asks to switch such discounts off.
+    """
+    if fill.fee.asset == instrument.quote:
+        return fill
+    fee = Amount(fill.price * fill.quantity * instrument.fee_rate, instrument.quote)
+    return msgspec.structs.replace(fill, fee=fee)
 
 
 def client_order_id(signal_id: str, leg: int, attempt: int) -> ClientId:

@@ -52,7 +52,10 @@ class LegPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What was decided, in full, before anything is sent; ``krw_rate`` is the KRW per USDT it was decided at."""
+    """What was decided, in full, before anything is sent.
+
+    ``krw_rate`` is the KRW per USDT money was valued at when it was decided, ``signal_rate`` the one the strategy compared.
+    """
 
     signal_id: str
     strategy: str
@@ -62,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True):
     legs: tuple[LegPlan, ...]
     decided_at: Nanos
     krw_rate: Decimal
+    signal_rate: Decimal
     reason: str
 
 

@@ -75,3 +75,5 @@ class Refusal(StrEnum):
     SIGNAL_CONSUMED = "signal_consumed"
     NET_NOT_POSITIVE = "net_not_positive"
     NOT_HELD = "not_held"
+    HELD_THE_OTHER_WAY = "held_the_other_way"
+    CANNOT_AFFORD = "cannot_afford"

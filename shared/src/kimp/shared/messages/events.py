@@ -112,10 +112,14 @@ class ClockMeasured(msgspec.Struct, frozen=True, tag=True):
 
 
 class SwitchChanged(msgspec.Struct, frozen=True, tag=True):
-    """The owner's switch was turned, or could not be read (which counts as ``REDUCING``)."""
+    """The owner's switch was turned, or could not be read (which counts as ``REDUCING``).
+
+    ``is_resume`` marks an explicit, authorised act of the owner: only that lifts a halt, not ``ACTIVE`` read again.
+    """
 
     at: Nanos
     state: SwitchState
+    is_resume: bool = False
 
 
 class TimerFired(msgspec.Struct, frozen=True, tag=True):

@@ -13,13 +13,16 @@ from kimp.shared.domain.signals import Direction
 
 
 class PairOpened(msgspec.Struct, frozen=True, tag=True):
-    """Both legs are on (진입)."""
+    """Both legs are on (진입): ``premium`` on the basis the strategy compares (김프), ``usdt_premium`` on the one money is
+    valued at (테더 기준). ``None`` for a position that is no pair.
+    """
 
     slot: str
     signal_id: str
     direction: Direction
     quantity: Decimal
-    premium: Decimal
+    premium: Decimal | None
+    usdt_premium: Decimal | None
 
 
 class PairClosed(msgspec.Struct, frozen=True, tag=True):

@@ -112,10 +112,11 @@ class PhaseEntered(msgspec.Struct, frozen=True, tag=True):
 
 
 class SwitchSet(msgspec.Struct, frozen=True, tag=True):
-    """The owner's switch changed."""
+    """The owner's switch changed; ``is_resume`` also lifts halts."""
 
     at: Nanos
     state: SwitchState
+    is_resume: bool = False
 
 
 Record = (
