@@ -19,6 +19,9 @@ from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import DAY, Nanos
 from kimp.shared.messages.records import Phase
 
+TRANSFER_STEP = Decimal("0.00000001")
+"""Both venues credit eight decimals; a quotient's 28 digits would be a balance that no venue can show."""
+
 TOLERANCE = Decimal("0.01")
 """A split that is off by less than this share of the capital is left alone: nobody moves money for it."""
 
@@ -123,4 +126,5 @@ class Treasury:
 
     def _move(self, leg: Instrument, asset: str, amount: Decimal) -> None:
         self._transfers += 1
-        self._world.move_funds(f"{self._transfers}", leg.venue, Amount(amount, asset))
+        sent = Amount(amount.quantize(TRANSFER_STEP), asset)
+        self._world.move_funds(f"{self._transfers}", leg.venue, sent)
