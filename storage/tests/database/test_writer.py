@@ -279,6 +279,43 @@ def test_a_slow_database_makes_the_collectors_wait(url: str, rows: Any, tmp_path
     run(scenario())
 
 
+def test_ending_does_not_wait_for_a_database_that_is_stuck(url: str, rows: Any, tmp_path: Path, run: Run) -> None:
+    database = StuckDatabase(Address(SecretStr(url), Path()), DatabaseSettings())
+
+    async def scenario() -> None:
+        async with database as opened:
+            async with writing(opened, tmp_path, WriterLimits(flush_s=0.01, close_s=1.0)) as writer:
+                await writer.put(rows.candles(20))
+            assert writer.counters.spooled == 20
+            database.stuck = False
+            async with writing(opened, tmp_path) as writer:
+                await until(lambda: writer.spool_bytes == 0)
+            assert await count(opened, "candles") == 20
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1"])
+def test_what_is_no_price_never_gets_in(database: Database, rows: Any, tmp_path: Path, run: Run, value: str) -> None:
+    candle, trade = rows.candle(0), rows.trade(0)
+    wrong = Decimal(value)
+    replace = msgspec.structs.replace
+    bad = [
+        *(replace(candle, **{name: wrong}) for name in ("open", "high", "low", "close", "volume", "turnover")),
+        *(replace(trade, **{name: wrong}) for name in ("price", "quantity")),
+        FxQuote("USD", wrong, rows.start, rows.start, "bank"),
+    ]
+
+    async def scenario() -> None:
+        async with database as opened, writing(opened, tmp_path) as writer:
+            for row in bad:
+                await writer.put([row])
+                await writer.flush()
+            assert (writer.counters.rejected, writer.counters.written) == (len(bad), 0)
+
+    run(scenario())
+
+
 def test_when_the_disk_is_full_too_nothing_is_dropped(url: str, rows: Any, tmp_path: Path, run: Run) -> None:
     class Switchable(Database):
         is_away = True

@@ -7,6 +7,7 @@ server is started again by whoever notices first.
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,7 +37,13 @@ _WRONG: tuple[type[BaseException], ...] = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.ClientConfigurationError,
+    ssl.SSLCertVerificationError,
 )
+
+
+RELEASE_S_MAX = 2.0
+"""Giving back a connection only resets it; one that takes longer is thrown away."""
 
 
 class DatabaseAway(NotRunning):
@@ -146,7 +153,7 @@ class Database:
 
     async def _release(self, connection: Connection) -> None:
         try:
-            await self._pool.release(connection, timeout=self._settings.connect_timeout_s)
+            await self._pool.release(connection, timeout=RELEASE_S_MAX)
         except asyncpg.InterfaceError:
             connection.terminate()
         except LOST:

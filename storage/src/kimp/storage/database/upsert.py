@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import asyncpg  # type: ignore[import-untyped]
 
-from kimp.shared.domain.time import DAY, Nanos, from_datetime, to_datetime
+from kimp.shared.domain.time import Nanos, from_datetime, to_datetime
 from kimp.storage.database.pool import Connection, Database
 from kimp.storage.database.rows import Row
 from kimp.storage.database.tables import BY_KIND, KEEP_FIRST, Table, Values
@@ -72,10 +72,10 @@ class Upserter:
             return
         assert table.time is not None
         place = table.columns.index(table.time)
-        days = {from_datetime(record[place]) // DAY for record in values}
+        days = {record[place].toordinal() for record in values}
         known = self._seen.setdefault(table.name, set())
         if missing := sorted(days - known):
-            moments = [to_datetime(day * DAY) for day in missing]
+            moments = [datetime.fromordinal(day).replace(tzinfo=UTC) for day in missing]
             await connection.execute(_ENSURE, table.name, moments)
             known.update(missing)
 

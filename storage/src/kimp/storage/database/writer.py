@@ -6,6 +6,7 @@ rows go behind it, so that everything arrives in the order it was collected.
 """
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -81,6 +82,7 @@ class Writer:
         self._wanted = 0  # acknowledge at least so many without waiting for company
         self._is_closing = False
         self._is_done = asyncio.Event()
+        self._attempt: asyncio.Timeout | None = None
         self._pause = self._limits.retry_s
         self._retry_at = 0.0
         self._log = get("kimp.storage.writer")
@@ -141,6 +143,8 @@ class Writer:
         async with self._changed:
             self._is_closing = True
             self._changed.notify_all()
+        if self._attempt is not None:
+            self._attempt.reschedule(self._latest_end())
         try:
             async with asyncio.timeout(self._limits.close_s):
                 await self._is_done.wait()
@@ -189,20 +193,27 @@ class Writer:
             self._changed.notify_all()
 
     async def _deliver(self, batch: Sequence[Row]) -> bool:
-        now = asyncio.get_running_loop().time()
-        if now < self._retry_at:
+        if asyncio.get_running_loop().time() < self._retry_at:
             return False
         try:
-            await self._replay()
-            await self._store(batch)
-        except (KimpError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            async with asyncio.timeout_at(self._latest_end() if self._is_closing else None) as self._attempt:
+                await self._replay()
+                await self._store(batch)
+        except (KimpError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self.counters.failures += 1
             self._retry_at = asyncio.get_running_loop().time() + self._pause
             self._pause = min(2 * self._pause, self._limits.retry_s_max)
-            self._log.warning("rows not written, keeping them", rows=len(batch), reason=str(error))
+            reason = str(error) or type(error).__name__
+            self._log.warning("rows not written, keeping them", rows=len(batch), reason=reason)
             return False
+        finally:
+            self._attempt = None
         self._pause = self._limits.retry_s
         return True
+
+    def _latest_end(self) -> float:
+        """When to give up on the database while closing: early enough to reach the disk within the time allowed."""
+        return asyncio.get_running_loop().time() + self._limits.close_s / 2
 
     async def _store(self, rows: Sequence[Row]) -> None:
         """Write rows; a row the database refuses is put aside, so that it does not hold up the others."""
@@ -222,6 +233,8 @@ class Writer:
         fact = {"table": by_table([row])[0][0].name, "error": f"{type(error).__name__}: {error}", "row": row}
         with self._rejected.open("ab") as file:
             file.write(msgspec.json.encode(fact) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.counters.rejected += 1
         self._log.error("row refused by the database", table=fact["table"], reason=fact["error"])
 

@@ -4,6 +4,8 @@
 -- precision, eight bytes that carry every decimal of up to 15 digits there and back unchanged; no venue quotes a price
 -- with more. A year of minutes reads four times as fast that way. Sums over a whole candle can be longer, hence numeric.
 --
+-- A check against infinity also keeps out NaN, which PostgreSQL sorts above everything.
+--
 -- The key of each table is what makes an observation the same one, so that collecting it twice adds nothing.
 
 CREATE TABLE instruments (
@@ -31,8 +33,8 @@ CREATE TABLE candles (
     high          double precision NOT NULL,
     low           double precision NOT NULL,
     close         double precision NOT NULL CHECK (close > 0),
-    volume        double precision NOT NULL CHECK (volume >= 0),
-    turnover      numeric NOT NULL,
+    volume        double precision NOT NULL CHECK (volume >= 0 AND volume < 'Infinity'),
+    turnover      numeric NOT NULL CHECK (turnover >= 0 AND turnover < 'Infinity'),
     received_at   timestamptz NOT NULL,
     PRIMARY KEY (instrument_id, interval_s, opened_at),
     CHECK (low > 0 AND low <= open AND low <= close AND open <= high AND close <= high AND high < 'Infinity')
@@ -60,8 +62,8 @@ CREATE TABLE trades (
     venue_at      timestamptz NOT NULL,
     received_at   timestamptz NOT NULL,
     side          text NOT NULL CHECK (side IN ('buy', 'sell')),
-    price         numeric NOT NULL CHECK (price > 0),
-    quantity      numeric NOT NULL CHECK (quantity > 0),
+    price         numeric NOT NULL CHECK (price > 0 AND price < 'Infinity'),
+    quantity      numeric NOT NULL CHECK (quantity > 0 AND quantity < 'Infinity'),
     PRIMARY KEY (instrument_id, trade_id, venue_at)
 ) PARTITION BY RANGE (venue_at);
 CREATE INDEX trades_venue_at ON trades USING brin (venue_at);
@@ -71,7 +73,7 @@ CREATE TABLE funding_rates (
     instrument_id text NOT NULL,
     settles_at    timestamptz NOT NULL,
     at            timestamptz NOT NULL,
-    rate          numeric NOT NULL,
+    rate          numeric NOT NULL CHECK (rate > '-Infinity' AND rate < 'Infinity'),
     PRIMARY KEY (instrument_id, settles_at, at)
 ) PARTITION BY RANGE (at);
 CREATE INDEX funding_rates_at ON funding_rates USING brin (at);
