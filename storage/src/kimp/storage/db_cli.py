@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,9 +120,6 @@ async def _up(settings: "Settings", once: bool, as_json: bool) -> None:
 
 
 async def _until_interrupted() -> None:
-    import signal
-    import sys
-
     sys.stdout.flush()  # whoever started us in a pipe waits for these lines
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -175,6 +174,8 @@ async def _psql(settings: "Settings", arguments: list[str]) -> int:
 
     async with Database.of(settings) as database:
         programs = client_for(await server_major(database))
+        # Ctrl-C cancels a query inside of psql; it must not end us, who keep the server running for it.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         process = await asyncio.create_subprocess_exec(
             programs.program("psql"), *arguments, env=environment(database.url)
         )
