@@ -13,8 +13,9 @@ import pytest
 
 from kimp.shared.errors import ConfigurationError
 from kimp.storage.database import binaries
-from kimp.storage.database.embedded import EmbeddedServer, _explain
+from kimp.storage.database.embedded import EmbeddedServer
 from kimp.storage.database.processes import is_postmaster, wait_until
+from kimp.storage.database.server_log import explain
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -206,16 +207,34 @@ def test_a_directory_that_cannot_be_made_is_one_sentence(own_directory: Path) ->
         EmbeddedServer(own_directory / "file" / "database").ensure()
 
 
+def test_a_disk_without_room_for_a_database_is_named(own_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kimp.storage.database.embedded.ROOM_MB_MIN", 10**9)
+    server = EmbeddedServer(own_directory)
+    with pytest.raises(ConfigurationError, match=r"is full: \d+ MB are free"):
+        server.ensure()
+    assert not server.data.exists()
+    server.close()
+
+
 def test_a_full_disk_and_missing_rights_are_named() -> None:
-    assert "disk is full" in _explain('FATAL:  could not write lock file "postmaster.pid": No space left on device')
-    assert "who owns" in _explain('FATAL:  could not open file "global/pg_control": Permission denied')
-    assert _explain("LOG:  hello\nFATAL:  something else\n") == "FATAL:  something else"
+    assert "disk is full" in explain('FATAL:  could not write lock file "postmaster.pid": No space left on device')
+    assert "who owns" in explain('FATAL:  could not open file "global/pg_control": Permission denied')
+    assert explain("LOG:  hello\nFATAL:  something else\n") == "FATAL:  something else"
 
 
 def test_a_long_path_still_gets_a_socket(own_directory: Path, run: Run) -> None:
     deep = own_directory / ("long" * 25)
     with EmbeddedServer(deep) as server:
         assert ask(server, run, "SELECT 1") == 1
+
+
+def test_a_strict_umask_does_not_lock_the_server_out(own_directory: Path, run: Run) -> None:
+    before = os.umask(0o077)
+    try:
+        with EmbeddedServer(own_directory / "new" / "place") as server:
+            assert ask(server, run, "SELECT 1") == 1
+    finally:
+        os.umask(before)
 
 
 def test_programs_out_of_the_servers_reach_are_copied(own_directory: Path) -> None:

@@ -9,33 +9,31 @@ It listens on a Unix socket only, and wants a password even there.
 
 import fcntl
 import os
-import pwd
 import re
 import secrets
 import shutil
 import subprocess
 import time
-from hashlib import sha256
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 from urllib.parse import quote
 
-from kimp.shared.errors import ConfigurationError, NotRunning, TimedOut
+from kimp.shared.errors import ConfigurationError, TimedOut
 from kimp.shared.settings import SecretStr
 from kimp.storage.database import processes
-from kimp.storage.database.binaries import Installation, installation, is_open_to_all, within_reach
+from kimp.storage.database.binaries import Installation, installation, within_reach
+from kimp.storage.database.locks import FileLock
+from kimp.storage.database.place import account, reachable, socket_directory
+from kimp.storage.database.server_log import explain, words_since
 
 USER = DATABASE = "kimp"
 PORT = 5432  # only names the socket: nothing listens on the network
 START_S_MAX = 60.0
 """Recovery after a crash replays at most a gigabyte of log; a slow disk needs most of a minute for that."""
-LOCK_S_MAX = 90.0
 INITDB_S_MAX = 60.0
-SOCKET_PATH_MAX = 90  # the system's limit is 103 to 107 bytes, of which the file's own name takes 14
 LOG_BYTES_MAX = 10_000_000
-AS_ROOT_DIRECTORY = Path("/var/lib/kimp")
-SERVER_USER_OF_ROOT = "nobody"
+ROOM_MB_MIN = 128
+"""A new cluster takes forty megabytes and its first log; with less room PostgreSQL dies of things that explain nothing."""
 
 _OPTIONS = {
     "listen_addresses": "",
@@ -48,16 +46,6 @@ _OPTIONS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-_EXPLANATIONS = (
-    ("No space left on device", "the disk is full; free some space and start again"),
-    ("Disk quota exceeded", "the disk quota is used up; free some space and start again"),
-    ("could not resize shared memory", "shared memory is full; give /dev/shm more room"),
-    ("was initialized by PostgreSQL version", "the data belong to another version of PostgreSQL; install that one"),
-    ("incompatible with server", "the data belong to another version of PostgreSQL; install that one"),
-    ("ermission denied", "a file is not ours to use; check who owns the directory"),
-    ("invalid permissions", "the data directory is open to other users; make it private (chmod 700)"),
-    ("Read-only file system", "the file system is read-only; choose another directory"),
-)
 _STILL_DYING = re.compile(r'pre-existing shared memory block|lock file ".*" already exists')
 
 
@@ -70,11 +58,11 @@ class EmbeddedServer:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._account = _account()
-        self.directory = _reachable(directory.expanduser().absolute()) if self._account else directory.absolute()
+        self._account = account()
+        self.directory = reachable(directory.expanduser().absolute()) if self._account else directory.absolute()
         self.data = self.directory / "data"
         self.log = self.directory / "server.log"
-        self._socket = _socket_directory(self.directory)
+        self._socket = socket_directory(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
         self._users: int | None = None
         self.is_owner = False
@@ -108,7 +96,7 @@ class EmbeddedServer:
         """
         try:
             self._prepare_directory()
-            with _Lock(self.directory / "start.lock"):
+            with FileLock(self.directory / "start.lock"):
                 self._sign_in()
                 if (pid := self.pid) is not None and not processes.wait_until(
                     lambda: self._is_settled(pid), START_S_MAX
@@ -125,7 +113,7 @@ class EmbeddedServer:
         """Sign out, and stop the server when nobody else uses it; whether it was stopped."""
         if self._users is None:
             return False
-        with _Lock(self.directory / "start.lock"):
+        with FileLock(self.directory / "start.lock"):
             try:
                 fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 is_last = True
@@ -150,7 +138,10 @@ class EmbeddedServer:
 
     def _prepare_directory(self) -> None:
         if not self.directory.is_dir():
-            self.directory.mkdir(parents=True, mode=0o755 if self._account else 0o700)
+            missing = [path for path in (self.directory, *self.directory.parents) if not path.exists()]
+            self.directory.mkdir(parents=True, mode=0o700)
+            for path in missing if self._account else ():
+                path.chmod(0o755)  # whatever the umask: the server's user has to get through
         owner = self._account.pw_uid if self._account else os.geteuid()
         if not self._socket.is_dir():
             self._socket.mkdir(mode=0o700)
@@ -182,7 +173,7 @@ class EmbeddedServer:
             if trouble is None:
                 break
             if not _STILL_DYING.search(trouble) or time.monotonic() > deadline:
-                raise ConfigurationError(f"the database in {self.directory} does not start: {_explain(trouble)}")
+                raise ConfigurationError(f"the database in {self.directory} does not start: {explain(trouble)}")
             time.sleep(processes.POLL_S)  # the killed server's children need a moment to notice
         (self.directory / "owner.pid").write_text(f"{os.getpid()}\n")
         self.is_owner = True
@@ -209,7 +200,7 @@ class EmbeddedServer:
         if not processes.wait_until(is_settled, max(deadline - time.monotonic(), 1.0)):
             processes.stop(process.pid, self.data)
             raise TimedOut(f"the database in {self.directory} did not get ready within {START_S_MAX:.0f} s: {self.log}")
-        return None if process.poll() is None else _words_since(self.log, begin)
+        return None if process.poll() is None else words_since(self.log, begin)
 
     def _programs(self) -> Installation:
         version = self.data / "PG_VERSION"
@@ -221,6 +212,11 @@ class EmbeddedServer:
         """Make the cluster beside its place and move it there whole, so that a crash leaves nothing half-made."""
         unfinished = self.directory / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
+        room = shutil.disk_usage(self.directory).free // 1_000_000
+        if room < ROOM_MB_MIN:
+            raise ConfigurationError(
+                f"the disk of {self.directory} is full: {room} MB are free, a database needs {ROOM_MB_MIN}; free some space"
+            )
         unfinished.mkdir(mode=0o700)
         password = secrets.token_urlsafe(24)
         slip = self.directory / "password.unfinished"
@@ -253,7 +249,7 @@ class EmbeddedServer:
             raise TimedOut(f"the database in {self.directory} could not be made within {INITDB_S_MAX:.0f} s") from error
         said = done.stdout.decode(errors="replace")
         if done.returncode != 0 or "FATAL" in said or "ERROR" in said:
-            raise ConfigurationError(f"no database can be made in {self.directory}: {_explain(said)}")
+            raise ConfigurationError(f"no database can be made in {self.directory}: {explain(said)}")
 
     def _as_server(self) -> dict[str, Any]:
         """How the server's programs are run: away from our terminal's Ctrl-C, our variables and root's rights."""
@@ -266,69 +262,3 @@ class EmbeddedServer:
         if self._account:
             options |= {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
         return options
-
-
-class _Lock:
-    """One at a time, between processes; released by the system when the holder dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not processes.wait_until(self._is_taken, LOCK_S_MAX):
-            os.close(self._file)
-            raise NotRunning(f"another process has been starting the database for {LOCK_S_MAX:.0f} s: {self._path}")
-
-    def _is_taken(self) -> bool:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-
-
-def _account() -> pwd.struct_passwd | None:
-    """Whom the server runs as when we are root, because PostgreSQL refuses to run as root; else ``None``: ourselves."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(SERVER_USER_OF_ROOT)
-    except KeyError as error:
-        raise ConfigurationError(
-            f"PostgreSQL does not run as root, and there is no user {SERVER_USER_OF_ROOT}; run kimp as another user"
-        ) from error
-
-
-def _reachable(directory: Path) -> Path:
-    """The directory, or one in its stead that the server's user can get to: root's home is closed to it."""
-    existing = next(path for path in [directory, *directory.parents] if path.is_dir())
-    if is_open_to_all(existing):
-        return directory
-    return AS_ROOT_DIRECTORY / sha256(str(directory).encode()).hexdigest()[:12]
-
-
-def _socket_directory(directory: Path) -> Path:
-    """Beside the data if the path is short enough for a socket, else in the system's temporary directory."""
-    beside = directory / "socket"
-    if len(str(beside)) <= SOCKET_PATH_MAX:
-        return beside
-    return Path(gettempdir()) / f"kimp-{sha256(str(directory).encode()).hexdigest()[:12]}"
-
-
-def _words_since(log: Path, begin: int) -> str:
-    with log.open("rb") as file:
-        file.seek(begin)
-        return file.read(64_000).decode(errors="replace")
-
-
-def _explain(said: str) -> str:
-    """What is the matter, in our words if we know it, else in the server's own."""
-    for words, meaning in _EXPLANATIONS:
-        if words in said:
-            return meaning
-    lines = [line for line in said.splitlines() if any(mark in line for mark in ("FATAL", "PANIC", "ERROR", "error"))]
-    return (lines or said.splitlines() or ["it says nothing"])[-1].strip()
