@@ -51,6 +51,11 @@ class MarginRules:
         """Whether wallet and profit no longer cover the maintenance margin: a 1x short dies near 1.99 times its entry."""
         return wallet + contract.unrealised(mark) <= abs(contract.quantity) * mark * self.maintenance
 
+    def edge(self, contract: Contract, wallet: Decimal) -> Decimal:
+        """The mark price at which ``is_liquidated`` turns true: above it for a short, below it for a long."""
+        side = ONE if contract.quantity < ZERO else -ONE
+        return (wallet + contract.cash) / (-contract.quantity * (ONE + side * self.maintenance))
+
     def takeover(self, contract: Contract, wallet: Decimal, touch: Decimal, tick: Decimal) -> tuple[Decimal, Decimal]:
         """Price and fee of a liquidation: the touch, but the insurance fund takes over at the bankruptcy price at worst
         and the fee takes only what is left, so that the wallet never ends below zero.

@@ -87,6 +87,7 @@ class SimulatedVenue:
         self._burnt_ids: set[ClientId] = set()
         self._taken: dict[tuple[InstrumentId, Side, Decimal], Decimal] = {}
         self._marked: dict[InstrumentId, Book] = {}
+        self._edges: dict[InstrumentId, tuple[Decimal, Decimal, Decimal]] = {}
 
     # -- the market moves ------------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class SimulatedVenue:
             self._taken = {key: size for key, size in self._taken.items() if key[0] not in refilled}
         fills = self._meet_resting(at) if self.resting and self.is_available else []
         for instrument_id, contract in self.contracts.items():
-            if contract.quantity and self.is_available:
+            if contract.quantity and self.is_available and self._is_endangered(instrument_id, contract):
                 fills += self._liquidate(instrument_id, contract, at)
         return fills
 
@@ -312,6 +313,17 @@ class SimulatedVenue:
         self.balances[instrument.quote] = self.balances.get(instrument.quote, ZERO) + cash - fill.fee.value
 
     # -- liquidation -----------------------------------------------------------------------------------------------
+
+    def _is_endangered(self, instrument_id: InstrumentId, contract: Contract) -> bool:
+        """Whether a touch has come to the price of liquidation; that price moves only with wallet and contract."""
+        wallet = self.balances.get(self.instruments[instrument_id].quote, ZERO)
+        known = self._edges.get(instrument_id)
+        if known is None or known[0] is not wallet or known[1] is not contract.cash:
+            known = self._edges[instrument_id] = (wallet, contract.cash, self._margin.edge(contract, wallet))
+        book = self.books.get(instrument_id)
+        if book is None or not (book.bids and book.asks):
+            return True
+        return book.asks[0].price >= known[2] if contract.quantity < ZERO else book.bids[0].price <= known[2]
 
     def _liquidate(self, instrument_id: InstrumentId, contract: Contract, at: Nanos) -> list[Fill]:
         """Take a position away that its wallet no longer carries, after cancelling what rests on it."""
