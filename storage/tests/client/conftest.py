@@ -156,7 +156,7 @@ def database(url: str) -> Database:
     return opened(url)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_database() -> Callable[[str], Database]:
     return opened
 
