@@ -246,6 +246,32 @@ class Database(Struct, frozen=True, kw_only=True):
     ] = 30
 
 
+class Collect(Struct, frozen=True, kw_only=True):
+    """What the collectors write down, and how often."""
+
+    coins: Annotated[str, Setting("Coins to collect, separated by commas: `BTC,ETH`. KRW-USDT always comes along.")] = (
+        "BTC"
+    )
+    snapshot_ms: Annotated[int, Setting("How often an order book that changed is written down.", "ms", 10, 60_000)] = (
+        100
+    )
+    levels: Annotated[int, Setting("Rows of each side of a book that are written down.", "rows", 1, 100)] = 15
+    premium_s: Annotated[int, Setting("How often the premium is written down.", "s", 1, 3_600)] = 60
+    size_krw: Annotated[
+        Decimal,
+        Setting("The size whose executable premium is computed: what filling this much costs.", "KRW", 5_000, 10**12),
+    ] = Decimal(10_000_000)
+    backfill_hours: Annotated[
+        int,
+        Setting(
+            "How far back running collectors repair missing minutes; `kimp data fetch` goes further.", "h", 1, 8_760
+        ),
+    ] = 24
+    http_port: Annotated[
+        int, Setting("Where `/health` and `/metrics` answer, on this machine only; 0 is nowhere.", "port", 0, 65_535)
+    ] = 9_108
+
+
 class Fx(Struct, frozen=True, kw_only=True):
     """The official won rate of the dollar, from two public sources that are not official interfaces.
 
@@ -295,5 +321,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     binance: Binance = Binance()
     fx: Fx = Fx()
     database: Database = Database()
+    collect: Collect = Collect()
     network: Network = Network()
     log: Log = Log()
