@@ -14,6 +14,7 @@ from kimp.shared.domain.instruments import Side
 from kimp.shared.domain.ticks import MarkPrice, PublicTrade
 from kimp.shared.domain.time import HOUR, MILLISECOND, MINUTE, SECOND
 from kimp.storage.feeds.binance import BinanceDecoder, BinanceSubscription
+from kimp.storage.feeds.binance.depth import RECENT_MAX
 from kimp.storage.feeds.binance.levels import ROWS_MAX, TOLD_MAX
 from kimp.storage.feeds.binance.levels import Side as BookSide
 from kimp.storage.feeds.events import Refused, Touch
@@ -108,6 +109,14 @@ def test_a_snapshot_older_than_all_that_is_known_does_not_join_and_is_asked_for_
     assert wire.wanted() == []  # not at once
     assert wire.wanted(1)
     assert wire.snapshot(22)
+
+
+def test_a_whole_book_goes_on_when_a_snapshot_comes_that_connects_to_nothing() -> None:
+    wire = joined()
+    for last in range(13, 13 + 2 * RECENT_MAX):
+        assert wire.difference(last, last, last - 1)
+    assert wire.snapshot(14) == []  # what followed it is forgotten by now
+    assert wire.difference(last + 1, last + 1, last, bids='["100.0","9"]')[0].bids[0].size == 9
 
 
 def test_a_snapshot_newer_than_all_that_is_known_waits_for_its_difference(wire: Wire) -> None:
