@@ -1,3 +1,6 @@
+import asyncio
+import os
+import signal
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -98,6 +101,33 @@ def test_a_connection_that_is_cut_is_away_and_the_next_one_works(database: Datab
                     await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
             async with opened.connection() as connection:
                 assert await connection.fetchval("SELECT 1") == 1
+
+    run(scenario())
+
+
+def test_connections_that_were_idle_while_the_server_died_are_not_lent_again(own_directory: Path, run: Run) -> None:
+    database = Database(Address(SecretStr(), own_directory), DatabaseSettings())
+
+    async def hold(opened: Database, everybody: asyncio.Barrier) -> None:
+        async with opened.connection() as connection:
+            await connection.fetchval("SELECT 1")
+            await everybody.wait()
+
+    async def scenario() -> None:
+        async with database as opened:
+            assert opened.server is not None
+            for _ in range(3):
+                everybody = asyncio.Barrier(5)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(5):
+                        group.create_task(hold(opened, everybody))
+                pid = opened.server.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                await asyncio.to_thread(opened.server.ensure)
+                for _ in range(5):
+                    async with opened.connection() as connection:
+                        assert await connection.fetchval("SELECT 1") == 1
 
     run(scenario())
 

@@ -41,6 +41,8 @@ _OPTIONS = {
     "max_connections": "64",
     "shared_buffers": "128MB",
     "max_wal_size": "1GB",
+    # Files in the data directory: a container's /dev/shm is tiny, and a killed server would leave its segments there.
+    "dynamic_shared_memory_type": "mmap",
     "jit": "off",  # our queries are short; compiling them costs more than it saves
     "timezone": "UTC",
     "log_timezone": "UTC",

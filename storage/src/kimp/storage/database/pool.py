@@ -9,7 +9,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -123,6 +123,7 @@ class Database:
         except (*LOST, asyncpg.InterfaceError) as error:
             if isinstance(error, OSError | asyncpg.InterfaceError) and not _is_broken(connection, error):
                 raise  # somebody else's: a disk that is full, a bug of ours
+            _terminate(connection)  # or the pool would lend it again, in the middle of whatever it was doing
             raise self._away(error) from error
         finally:
             await self._release(connection)
@@ -144,20 +145,32 @@ class Database:
 
     async def _connect(self) -> Connection:
         try:
-            connection = await self._pool.acquire(timeout=self._settings.connect_timeout_s)
+            for _ in range(self._settings.pool_max + 1):  # all that were idle may be broken, a new one is not
+                connection = await self._pool.acquire(timeout=self._settings.connect_timeout_s)
+                if await self._answers(connection):
+                    return connection
+            raise DatabaseAway(f"the database {self.where} drops every connection; see: kimp db status")
         except _WRONG as error:
             raise ConfigurationError(f"the database {self.where} refuses us: {error}; check its URL") from error
         except LOST as error:
             raise self._away(error) from error
-        return connection
+
+    async def _answers(self, connection: Connection) -> bool:
+        """Whether a connection still works: one that was idle while the server died fails at its first use only."""
+        is_fine = False
+        try:
+            await connection.execute("SELECT 1", timeout=self._settings.connect_timeout_s)
+            is_fine = True
+        except (*LOST, asyncpg.InterfaceError):
+            _terminate(connection)
+        finally:
+            if not is_fine:  # also when we are cancelled here: nobody else would give it back
+                await self._release(connection)
+        return is_fine
 
     async def _release(self, connection: Connection) -> None:
-        try:
+        with suppress(*LOST, asyncpg.InterfaceError):  # the pool throws away by itself what it cannot reset
             await self._pool.release(connection, timeout=RELEASE_S_MAX)
-        except asyncpg.InterfaceError:
-            connection.terminate()
-        except LOST:
-            connection.terminate()  # it is broken; the pool makes another
 
     def _away(self, error: BaseException) -> DatabaseAway:
         return DatabaseAway(f"the database {self.where} does not answer ({type(error).__name__}); see: kimp db status")
@@ -165,3 +178,8 @@ class Database:
 
 def _is_broken(connection: Connection, error: BaseException) -> bool:
     return connection.is_closed() or isinstance(error, TimeoutError)
+
+
+def _terminate(connection: Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # when it died by itself, the pool has taken it back already
+        connection.terminate()
