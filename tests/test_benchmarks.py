@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-QUICK = {"backtest_year": ["--days", "2", "--repeat", "1"]}
+QUICK = {
+    "backtest_year": ["--days", "2", "--repeat", "1"],
+    "storage_client": ["--minutes", "3000", "--repeat", "1"],
+}
 """Arguments that make a benchmark small; one that is missing here is not run."""
 
 

@@ -1,4 +1,4 @@
-"""Reads Parquet through DuckDB: the recorded candles of docs/DATA_LAYOUT.md and what retention moved out of the database.
+"""Reads Parquet: the recorded series of docs/DATA_LAYOUT.md and, through DuckDB, what retention moved out of the database.
 
 Only the files whose names fall into the range are opened, and of them only the row groups whose times do.
 """
@@ -11,12 +11,15 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from kimp.shared.domain.history import Candles, Times, Values
 from kimp.shared.domain.time import MILLISECOND, Nanos, to_datetime
 from kimp.shared.errors import DataError
 from kimp.storage.archive.bars import cut, read_candles
-from kimp.storage.archive.layout import INTERVALS, files_by_stem, named_series
+from kimp.storage.archive.layout import CANDLE_COLUMNS, INTERVALS, files_by_stem, named_series
 from kimp.storage.archive.observations import FIXINGS
 from kimp.storage.archive.tables import read_columns
 from kimp.storage.client.frames import Arrays
@@ -29,7 +32,6 @@ _OFFLINE: dict[str, str | bool | int | float | list[str]] = {
 }
 """Reading a file must never fetch a program from somewhere."""
 
-_CANDLES = "SELECT ts, open, high, low, close, volume FROM read_parquet(?) WHERE ts >= ? AND ts < ?"
 _BETWEEN = "FROM read_parquet(?) WHERE instrument_id = ? AND venue_at >= ? AND venue_at < ?"
 _VENUE_AT = "epoch_us(venue_at) * 1000 AS venue_at"
 # By way of text, because only that rounds a decimal as PostgreSQL does, to the last bit.
@@ -67,13 +69,11 @@ class Files:
         paths = self._recorded(f"{_stem(instrument_id)}_{names.get(interval)}")
         if not paths:
             return None
-        if all(path.suffix == ".parquet" for path in paths):
-            edges = [-(-at // MILLISECOND) for at in (start, end)]
-            found = self._query(_CANDLES, [str(path) for path in paths], *edges)
-            columns = list(found.values())
-            times: Times = columns[0].astype(np.int64, copy=False) * MILLISECOND
-            if (np.diff(times) > 0).all() and all(np.isfinite(values).all() for values in columns[1:]):
-                return Candles(times, *columns[1:])
+        found = [part for path in paths if (part := _plain_bars(path, start, end)) is not None]
+        if len(found) == len(paths):
+            columns = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
+            if _is_increasing(columns[0]):
+                return Candles(*columns)
         # Overlapping parts, text, or something wrong: the archive's own reader joins them, or says which row it is.
         return cut(read_candles(paths), start, end + interval - 1, interval)
 
@@ -162,6 +162,50 @@ class Files:
             for path in sorted(folder.glob(f"{table}_*.parquet"))
             if edges is None or _touches(path.stem.removeprefix(f"{table}_"), edges)
         ]
+
+
+def _plain_bars(path: Path, start: Nanos, end: Nanos) -> list[NDArray[Any]] | None:
+    """The columns of one file's bars in ``[start, end)``, times in nanoseconds; ``None`` if it takes a closer look.
+
+    Of one plain series pyarrow is the faster of the two readers, by a third. Only the row groups around the range
+    are read.
+    """
+    if path.suffix != ".parquet":
+        return None
+    since, until = (-(-at // MILLISECOND) for at in (start, end))
+    try:
+        with pa_parquet.ParquetFile(path) as file:
+            groups = [place for place in range(file.num_row_groups) if _overlaps(file.metadata, place, since, until)]
+            table = file.read_row_groups(groups, columns=list(CANDLE_COLUMNS))
+    except (pa.ArrowException, OSError):
+        return None
+    if tuple(table.column_names) != CANDLE_COLUMNS or any(column.null_count for column in table.columns):
+        return None
+    columns = [column.to_numpy() for column in table.columns]
+    if (
+        columns[0].dtype != np.int64
+        or not _is_increasing(columns[0])
+        or not all(np.isfinite(values).all() for values in columns)
+    ):
+        return None
+    inside = slice(*np.searchsorted(columns[0], (since, until)))
+    return [
+        columns[0][inside] * MILLISECOND,
+        *(values[inside].astype(np.float64, copy=False) for values in columns[1:]),
+    ]
+
+
+def _is_increasing(times: NDArray[Any]) -> bool:
+    return bool((times[1:] > times[:-1]).all())
+
+
+def _overlaps(metadata: Any, place: int, since: int, until: int) -> bool:
+    group = metadata.row_group(place)
+    for column in range(group.num_columns):
+        known = group.column(column)
+        if known.path_in_schema == "ts" and known.statistics is not None and known.statistics.has_min_max:
+            return bool(known.statistics.min < until and known.statistics.max >= since)
+    return True
 
 
 def _touches(day: str, edges: tuple[datetime, datetime]) -> bool:
