@@ -84,9 +84,20 @@ def test_beginning_anew_gives_it_another_name(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "rows.spool", ROOM)
     spool.append(b"x")
     before = spool.id
-    spool.clear()
+    assert spool.clear(before, spool.size)
     assert spool.is_empty
     assert spool.id != before
+    spool.close()
+
+
+def test_what_came_in_the_meantime_is_not_cleared_away(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "rows.spool", ROOM)
+    spool.append(b"replayed")
+    seen = spool.size
+    spool.append(b"newer")
+    assert not spool.clear(spool.id, seen)
+    assert not spool.clear("another", spool.size)
+    assert contents(spool) == [b"replayed", b"newer"]
     spool.close()
 
 

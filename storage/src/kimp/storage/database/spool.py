@@ -8,6 +8,7 @@ import fcntl
 import os
 import secrets
 import struct
+import threading
 import zlib
 from io import FileIO
 from pathlib import Path
@@ -41,6 +42,7 @@ class Spool:
     def __init__(self, path: Path, bytes_max: int) -> None:
         self._path = path
         self._bytes_max = bytes_max
+        self._busy = threading.Lock()  # a call whose caller gave up waiting goes on in its thread
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -78,30 +80,36 @@ class Spool:
             OSError: the disk did not take it; the file is as before.
         """
         record = _PREFIX.pack(len(payload), zlib.crc32(payload)) + payload
-        if self._end + len(record) > self._bytes_max:
-            raise SpoolFull(f"{self._path} has reached {self._bytes_max} bytes")
-        try:
-            self._file.seek(self._end)
-            written = 0
-            while written < len(record):
-                written += self._file.write(record[written:])
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._file.truncate(self._end)  # nobody was promised what is half there
-            raise
-        self._end += len(record)
+        with self._busy:
+            if self._end + len(record) > self._bytes_max:
+                raise SpoolFull(f"{self._path} has reached {self._bytes_max} bytes")
+            try:
+                self._file.seek(self._end)
+                written = 0
+                while written < len(record):
+                    written += self._file.write(record[written:])
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(self._end)  # nobody was promised what is half there
+                raise
+            self._end += len(record)
 
     def read(self, position: int) -> tuple[bytes, int] | None:
         """The record at a position and the position after it; ``None`` at the end."""
         position = max(position, HEADER_BYTES)
-        return self._record(position) if position < self._end else None
+        with self._busy:
+            return self._record(position) if position < self._end else None
 
-    def clear(self) -> None:
-        """Begin anew, once everything is in the database."""
-        self._file.close()
-        self._begin()
-        self._file = self._unbuffered()
-        self._open()
+    def clear(self, spool_id: str, position: int) -> bool:
+        """Begin anew once everything up to ``position`` is in the database; not if it holds more, or began anew before."""
+        with self._busy:
+            if (spool_id, max(position, HEADER_BYTES)) != (self._id, self._end):
+                return False
+            self._file.close()
+            self._begin()
+            self._file = self._unbuffered()
+            self._open()
+            return True
 
     def close(self) -> None:
         self._file.close()

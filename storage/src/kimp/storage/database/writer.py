@@ -75,7 +75,7 @@ class Writer:
         self._upserter = Upserter(database)
         self._database = database
         self._spool = Spool(directory / SPOOL_FILE, database.settings.spool_max_mb * MEGABYTE)
-        self._position: int | None = None
+        self._replayed: tuple[str, int] | None = None  # the spool, and how far of it the database has
         self._rejected = directory / REJECTED_FILE
         self._queue: deque[Row] = deque()
         self._changed = asyncio.Condition()
@@ -254,23 +254,21 @@ class Writer:
         """Write what the spool holds, oldest first; each record's end is committed with its rows."""
         if self._spool.is_empty:
             return
-        if self._position is None:
-            self._position = await self._progress()
-        while (found := await asyncio.to_thread(self._spool.read, self._position)) is not None:
-            payload, after = found
+        spool_id = self._spool.id
+        position = self._replayed[1] if self._replayed and self._replayed[0] == spool_id else await self._progress()
+        while (found := await asyncio.to_thread(self._spool.read, position)) is not None:
+            payload, position = found
             rows = _decode(payload)
             try:
-                self.counters.written += await self._upserter.store(rows, (self._spool.id, after))
+                self.counters.written += await self._upserter.store(rows, (spool_id, position))
             except ROW_FAULTS:
                 await self._store(rows)
-                await self._upserter.store([], (self._spool.id, after))
-            self._position = after
+                await self._upserter.store([], (spool_id, position))
+            self._replayed = (spool_id, position)
             self.counters.replayed += len(rows)
-        spool_id = self._spool.id
-        await asyncio.to_thread(self._spool.clear)
-        self._position = 0
-        async with self._database.connection() as connection:
-            await connection.execute("DELETE FROM spool_progress WHERE spool_id = $1", spool_id)
+        if await asyncio.to_thread(self._spool.clear, spool_id, position):
+            async with self._database.connection() as connection:
+                await connection.execute("DELETE FROM spool_progress WHERE spool_id = $1", spool_id)
 
     async def _progress(self) -> int:
         async with self._database.connection() as connection:
