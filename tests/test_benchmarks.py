@@ -10,7 +10,10 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 QUICK = {
     "backtest_year": ["--days", "2", "--repeat", "1"],
+    "feeds_decode": ["--here", "--repeat", "1"],
+    "ingest_soak": ["--messages", "5000"],
     "storage_client": ["--minutes", "3000", "--repeat", "1"],
+    "storage_read_write": ["--minutes", "2000"],
 }
 """Arguments that make a benchmark small; one that is missing here is not run."""
 
