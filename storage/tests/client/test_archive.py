@@ -1,8 +1,10 @@
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from kimp.shared.domain.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND
 from kimp.shared.errors import ConfigurationError, DataError
-from kimp.storage.client import StorageClient
+from kimp.storage.client import AsyncStorageClient, StorageClient
 from kimp.storage.client.seams import joined
 from kimp.storage.database import Database
 from kimp.storage.database.retention import maintain
@@ -69,15 +71,34 @@ def test_a_row_on_both_sides_of_the_seam_counts_once(
     assert (np.diff(found["venue_at"]) > 0).all()
 
 
-@given(price=st.decimals("0.00000001", "999999999", places=8, allow_nan=False))
-@settings(max_examples=200, deadline=None)
-def test_a_decimal_of_the_archive_is_the_double_the_database_makes_of_it(price: Decimal) -> None:
-    import duckdb
+def test_reading_during_the_retention_neither_misses_nor_doubles_a_row(
+    url: str, open_database: Callable[[str], Database], store: Store, rows: Any, tmp_path: Path, run: Run
+) -> None:
+    count, days = 960, 40
+    store([rows.trade(i, rows.start + i * HOUR) for i in range(count)])
+    seen: list[int] = []
 
+    async def read_meanwhile() -> int:
+        reading = AsyncStorageClient(open_database(url), archive=tmp_path / "archive")
+        async with reading as client, open_database(url) as database, asyncio.TaskGroup() as group:
+            moving = group.create_task(maintain(database, tmp_path / "archive", rows.start + (days + 40) * DAY))
+            while not moving.done():
+                seen.append(len((await client.trades(rows.upbit, as_="numpy"))["trade_id"]))
+            seen.append(len((await client.trades(rows.upbit, as_="numpy"))["trade_id"]))
+        return len(moving.result().archived)
+
+    assert run(read_meanwhile()) == days
+    assert len(seen) > 2
+    assert set(seen) == {count}
+
+
+@given(prices=st.lists(st.decimals("0.00000001", "999999999", places=8, allow_nan=False), min_size=1, max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_a_decimal_of_the_archive_is_the_double_the_database_makes_of_it(prices: list[Decimal]) -> None:
+    query = "SELECT CAST(unnest(?::VARCHAR[]) AS DECIMAL(38,18))::VARCHAR::DOUBLE"
     with duckdb.connect(":memory:") as connection:
-        query = "SELECT CAST(? AS DECIMAL(38,18))::VARCHAR::DOUBLE"
-        ((found,),) = connection.sql(query, params=[str(price)]).fetchall()
-    assert found == float(price)
+        found = connection.sql(query, params=[[str(price) for price in prices]]).fetchall()
+    assert [row[0] for row in found] == [float(price) for price in prices]
 
 
 class Market:

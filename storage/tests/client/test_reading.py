@@ -17,6 +17,7 @@ from kimp.shared.domain.instruments import upbit_spot
 from kimp.shared.domain.premium import BasisRates, PremiumRates
 from kimp.shared.domain.time import DAY, HOUR, MINUTE, SECOND
 from kimp.shared.errors import ConfigurationError, DataError, NotRunning
+from kimp.shared.settings import Data, Settings
 from kimp.storage.client import AsyncStorageClient, StorageClient
 from kimp.storage.client.moments import length, nanos
 from kimp.storage.database import Database, Gap, GapReason
@@ -270,6 +271,29 @@ def test_a_database_without_tables_says_what_to_run(empty_url: str, open_databas
         for ask in (client.ohlcv, client.trades):
             with pytest.raises(ConfigurationError, match="kimp db migrate"):
                 ask("upbit:KRW-BTC")
+
+
+def test_a_database_that_is_away_is_said_in_one_sentence(open_database: Any) -> None:
+    with (
+        StorageClient(open_database("postgresql://kimp:secret@127.0.0.1:1/kimp")) as client,
+        pytest.raises(NotRunning, match="does not answer") as caught,
+    ):
+        client.ohlcv("upbit:KRW-BTC")
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_form_is_refused(client: StorageClient) -> None:
+    with pytest.raises(ConfigurationError, match="none of pandas, arrow and numpy"):
+        client.ohlcv("upbit:KRW-BTC", as_="polars")  # type: ignore[arg-type]
+
+
+def test_settings_say_where_everything_lies(tmp_path: Path, url: str, store: Store, rows: Any) -> None:
+    store([rows.trade(0)])
+    (tmp_path / "market").mkdir()
+    settings = Settings(data=Data(directory=tmp_path))
+    with StorageClient.of(settings, {"DATABASE_URL": url}) as client:
+        assert len(client.trades(rows.upbit)) == 1
+        assert len(client.ohlcv(rows.upbit)) == 0
 
 
 def test_a_client_without_a_database_reads_files_and_says_what_it_cannot(tmp_path: Path) -> None:
