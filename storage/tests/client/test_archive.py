@@ -167,6 +167,26 @@ def test_a_spoilt_file_is_named(client: StorageClient, rows: Any, market: Market
         client.ohlcv("upbit:KRW-ETH")
 
 
+def test_a_spoilt_file_of_the_archive_is_an_error_and_never_a_hole(
+    client: StorageClient, store: Store, rows: Any, retire: Retire, tmp_path: Path
+) -> None:
+    store([rows.trade(i) for i in range(3)])
+    retire(rows.start + 40 * DAY)
+    (archived,) = (tmp_path / "archive" / "trades").iterdir()
+    archived.write_bytes(archived.read_bytes()[:-100])
+    for ask in (lambda: client.trades(rows.upbit), client.coverage):
+        with pytest.raises(DataError, match="archive cannot be read"):
+            ask()
+
+
+def test_recorded_files_are_covered_too(client: StorageClient, rows: Any, market: Market) -> None:
+    market.bars("upbit_KRW-BTC_1m_a.parquet", 0, 10)
+    market.bars("upbit_KRW-BTC_1m_b.csv", 9, 6)
+    (line,) = client.coverage(as_="arrow").to_pylist()
+    assert (line["place"], line["series"], line["rows"]) == ("files", "upbit_KRW-BTC_1m", 15)
+    assert line["first"].value == rows.start
+
+
 def test_fixings_are_known_from_their_publication_on(client: StorageClient, market: Market, rows: Any) -> None:
     days = [(rows.start + day * DAY) // MILLISECOND for day in range(3)]
     market.write("usdkrw_ecb_1d.parquet", {"ts": days, "usdkrw": [1390.0, 1391.0, 1392.0]})

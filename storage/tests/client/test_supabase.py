@@ -32,7 +32,7 @@ from kimp.shared.domain.instruments import Side, upbit_spot
 from kimp.shared.domain.premium import BasisRates, PremiumRates
 from kimp.shared.domain.ticks import PublicTrade
 from kimp.shared.domain.time import HOUR, MINUTE
-from kimp.shared.errors import ConfigurationError, NotRunning
+from kimp.shared.errors import ConfigurationError, DataError, NotRunning
 from kimp.shared.settings import SecretStr
 from kimp.storage.database import Gap, GapReason, migrate
 from kimp.storage.database.embedded import EmbeddedServer
@@ -297,6 +297,13 @@ def test_an_anonymous_key_reads_nothing(gateway: str, written: Any, table: str) 
     assert written
     with SupabaseReader(gateway, token("anon")) as stranger, pytest.raises(ConfigurationError, match="kimp_reader"):
         stranger._answer(stranger._client.table(table).select("*").limit(1))
+
+
+def test_a_database_without_our_tables_says_what_to_run(reader: SupabaseReader) -> None:
+    with pytest.raises(ConfigurationError, match="kimp db migrate"):
+        reader._answer(reader._client.table("never_made").select("*"))
+    with pytest.raises(DataError, match="did not answer as it should"):
+        reader._answer(reader._client.table("trades").select("never_made"))
 
 
 def test_an_anonymous_key_gets_no_partition_by_its_own_name(gateway: str, written: Any) -> None:
