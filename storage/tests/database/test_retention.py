@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,24 @@ def test_a_partition_in_use_is_left_for_the_next_time(
             assert len((await maintain(opened, tmp_path, now=rows.start + 100 * DAY)).archived) == 1
 
     run(scenario())
+
+
+def test_two_processes_that_archive_at_once_write_each_row_once(
+    database: Database, rows: Any, tmp_path: Path, run: Run
+) -> None:
+    now = rows.start + 100 * DAY
+
+    async def scenario() -> None:
+        async with database as opened:
+            await fill(opened, tmp_path / "spool", [rows.trade(i, at=rows.start + i * HOUR) for i in range(100)])
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(maintain(opened, tmp_path, now=now)) for _ in range(2)]
+            assert sum(part.rows for task in tasks for part in task.result().archived) == 100
+            assert await count(opened, "trades") == 0
+
+    run(scenario())
+    files = (tmp_path / "trades").glob("*.parquet")
+    assert sum(pa_parquet.read_metadata(path).num_rows for path in files) == 100
 
 
 def test_maintenance_makes_the_partitions_of_the_days_to_come(

@@ -111,6 +111,8 @@ async def _retire(database: Database, table: Table, partition: str, directory: P
     except asyncpg.LockNotAvailableError:
         get("kimp.storage.retention").info("partition in use, archiving it the next time", partition=partition)
         return None
+    except asyncpg.UndefinedTableError:
+        return None  # another process archived it while we waited for it
     except pa.ArrowException as error:
         raise DataError(f"{partition} cannot be archived ({error}); it stays in the database") from error
     except OSError as error:

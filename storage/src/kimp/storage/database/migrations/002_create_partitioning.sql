@@ -63,9 +63,10 @@ BEGIN
             lower, CASE rule.period WHEN 'day' THEN '_YYYY_MM_DD' WHEN 'month' THEN '_YYYY_MM' ELSE '_YYYY' END
         );
         IF to_regclass(quote_ident(child)) IS NULL THEN
-            -- Two collectors may need the same partition at once.
+            -- Two collectors may need the same partition at once. Having waited for the other, we may still see the
+            -- catalogue as it was before; then creating it says that it is there.
             PERFORM pg_advisory_xact_lock(hashtext('kimp partitions'));
-            IF to_regclass(quote_ident(child)) IS NULL THEN
+            BEGIN
                 -- Attaching does not wait for those who read the table; creating the partition in place would.
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, target);
                 EXECUTE format(
@@ -73,7 +74,9 @@ BEGIN
                 );
                 PERFORM seal(child);
                 made := made + 1;
-            END IF;
+            EXCEPTION WHEN duplicate_table THEN
+                NULL;
+            END;
         END IF;
         lower := upper;
     END LOOP;
