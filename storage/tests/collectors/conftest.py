@@ -134,7 +134,7 @@ class Venues:
         self.refusals: list[tuple[int, Mapping[str, str]]] = []
         self.asked: list[str] = []
         self.headers: Mapping[str, str] = {}
-        self.forgets_before: Nanos = 0
+        self.refuses_history = False
         self.halted: set[str] = set()
         self.sent_trades: dict[str, set[int]] = {}
         self.connections = 0
@@ -307,7 +307,7 @@ class Venues:
 
     def _refused(self, venue: str, request: web.Request) -> web.Response | None:
         self.asked.append(str(request.rel_url))
-        if venue in self.away:
+        if venue in self.away or (self.refuses_history and "depth" not in request.path):
             return web.Response(status=503)
         if self.refusals:
             status, headers = self.refusals.pop(0)
@@ -323,7 +323,7 @@ class Venues:
         end = min(end, self.clock.now() // MINUTE)
         bars: list[dict[str, Any]] = []
         minute = end - 1
-        while len(bars) < limit and minute * MINUTE >= self.forgets_before and minute > end - 3 * limit:
+        while len(bars) < limit and minute > end - 3 * limit:
             if bar := self.market.bar(symbol, minute):
                 stamp = to_datetime(minute * MINUTE).strftime("%Y-%m-%dT%H:%M:%S")
                 prices = {"opening_price": bar["open"], "high_price": bar["high"], "low_price": bar["low"]}
@@ -344,7 +344,7 @@ class Venues:
         first = -(-int(request.query["startTime"]) // 60_000)
         last = int(request.query["endTime"]) // 60_000
         rows = []
-        for minute in range(max(first, self.forgets_before // MINUTE), last + 1):
+        for minute in range(first, min(last + 1, self.clock.now() // MINUTE)):
             bar = self.market.bar(symbol, minute)
             if bar and len(rows) < limit:
                 prices = [str(bar[key]) for key in ("open", "high", "low", "close", "volume")]

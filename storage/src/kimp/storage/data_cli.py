@@ -179,10 +179,7 @@ async def _gaps(
         names.append(candle_series("upbit:KRW-USDT"))
     async with reading(settings) as database:
         reader = Reader(database)
-        found = [
-            await coverage(reader, name, start, stop, now, int(name.rpartition(":")[2]) * SECOND)
-            for name in dict.fromkeys(names)
-        ]
+        found = [await coverage(reader, name, start, stop, now) for name in dict.fromkeys(names)]
     totals = {part.series: {"expected": part.expected, "present": part.present} for part in found}
     return gap_facts(found) | {"series": totals}
 

@@ -9,7 +9,7 @@ import msgspec
 
 from kimp.shared.domain.candles import Candle
 from kimp.shared.domain.premium import PremiumRates
-from kimp.shared.domain.time import MINUTE, SECOND, Nanos, from_datetime, to_datetime
+from kimp.shared.domain.time import DAY, MINUTE, SECOND, Nanos, from_datetime, to_datetime
 from kimp.shared.errors import ConfigurationError
 from kimp.storage.database.pool import Database
 from kimp.storage.database.reader import Reader
@@ -66,9 +66,7 @@ async def status(database: Database, now: Nanos) -> list[SeriesStatus]:
     return found
 
 
-async def coverage(
-    reader: Reader, series: str, start: Nanos | None, end: Nanos, now: Nanos, step: Nanos = MINUTE
-) -> Coverage:
+async def coverage(reader: Reader, series: str, start: Nanos | None, end: Nanos, now: Nanos) -> Coverage:
     """What is there and what is missing of one series; what the ledger does not explain was not collected.
 
     Args:
@@ -76,14 +74,14 @@ async def coverage(
         series: a name of the ledger, ``candles:upbit:KRW-BTC:60`` or ``kimp_rates:BTC:60``.
         start: ``None`` is where the series begins.
         end, now: the range ends there, and never in the future.
-        step: the rhythm of the series.
 
     Raises:
         ConfigurationError: there is no such series, or the range is crossed.
     """
     kind, _, rest = series.partition(":")
-    name = rest.rpartition(":")[0]
-    if kind not in (CANDLES, PREMIUMS) or not name:
+    name, _, length = rest.rpartition(":")
+    step = int(length) * SECOND if length.isdecimal() else 0
+    if kind not in (CANDLES, PREMIUMS) or not name or not 0 < step <= DAY:
         raise ConfigurationError(
             f"{series} is no series; names are like candles:upbit:KRW-BTC:60 and kimp_rates:BTC:60"
         )

@@ -21,8 +21,9 @@ LIMITS = (Limit(8, SECOND),)
 WEIGHT_MAX = 1_800
 """Of the 2,400 a minute that Binance allows an address (exchangeInfo, ``REQUEST_WEIGHT``); the rest is the feeds'."""
 BLOCK_MAX: Nanos = 60 * MINUTE
-TRIES_MAX = 6
-"""For one question, pauses growing; a venue that is away longer is asked again by the next repair."""
+TRIES_MAX = 4
+"""For one question, pauses growing; a venue that is away longer is asked again by the next repair. One that did not
+answer the question before gets a single try, so that a dozen markets do not wait for it a dozen times."""
 SILENCE_MAX: Nanos = 2 * MINUTE
 """The longest block that is waited for in place; longer ones end this repair."""
 
@@ -43,6 +44,7 @@ class Courier:
         self._pacers: dict[str, Pacer] = {}
         self._silent_until: dict[str, Nanos] = {}
         self._blocks: dict[str, Nanos] = {}
+        self._away: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self.requests = 0
         self.refusals = 0
@@ -64,14 +66,20 @@ class Courier:
         Raises:
             Unanswered: the venue is away, or wants a longer silence than is worth waiting for.
         """
-        backoff = Backoff(self._dice, first=SECOND // 2, cap=16 * SECOND)
-        for attempt in range(1, TRIES_MAX + 1):
+        backoff = Backoff(self._dice, first=SECOND // 4, cap=8 * SECOND)
+        host = urlsplit(url).netloc
+        tries = 1 if host in self._away else TRIES_MAX
+        for attempt in range(1, tries + 1):
             try:
-                return await self._attempt(url)
+                answer = await self._attempt(url)
             except Unanswered as trouble:
-                if attempt == TRIES_MAX or trouble.silence > SILENCE_MAX:
+                if attempt == tries or trouble.silence > SILENCE_MAX:
+                    self._away.add(host)
                     raise
                 await self._clock.sleep_until(self._clock.now() + backoff.pause(trouble.silence))
+            else:
+                self._away.discard(host)
+                return answer
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, url: str) -> Answer:

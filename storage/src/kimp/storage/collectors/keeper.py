@@ -178,7 +178,7 @@ class Keeper:
         if now < self._maintained_at:
             return
         try:
-            done = await maintain(self._database, self._archive)
+            done = await maintain(self._database, self._archive, now)
         except DatabaseAway:
             raise
         except KimpError as error:

@@ -95,17 +95,26 @@ class Schema:
         self._log = get("kimp.storage.collectors")
         self.ready = asyncio.Event()
 
-    async def run(self) -> None:
-        """Try until it is done, then rest."""
-        while True:
-            try:
-                await migrate(self._database)
-                break
-            except (DatabaseAway, TimedOut) as error:
-                self._log.warning("database away, rows wait in the spool", reason=str(error))
-                await self._clock.sleep_until(self._clock.now() + SCHEMA_PAUSE)
+    async def attempt(self) -> bool:
+        """One try; whether the tables are ready.
+
+        Raises:
+            ConfigurationError: the database refuses us.
+            ValidationFailed: it was made by another version of kimp.
+        """
+        try:
+            await migrate(self._database)
+        except (DatabaseAway, TimedOut) as error:
+            self._log.warning("database away, rows wait in the spool", reason=str(error))
+            return False
         await self._writer.put([leg for pair in self._pairs for leg in (pair.korea, pair.abroad)])
         self.ready.set()
+        return True
+
+    async def run(self) -> None:
+        """Try until it is done, then rest."""
+        while not self.ready.is_set() and not await self.attempt():
+            await self._clock.sleep_until(self._clock.now() + SCHEMA_PAUSE)
         await asyncio.Event().wait()
 
 
@@ -145,7 +154,9 @@ async def collecting(
     """A running collector for the length of the block; leaving it stores what was collected.
 
     Raises:
-        ConfigurationError: another collector writes into the same data directory, or the coins make no sense.
+        ConfigurationError: another collector writes into the same data directory, the database refuses us, or the
+            coins make no sense.
+        ValidationFailed: the database was made by another version of kimp.
         TimedOut: at the end, rows could neither be written nor spooled.
     """
     pairs = pairs_of(settings)
@@ -161,6 +172,7 @@ async def collecting(
         collectors = _collectors(settings, pairs, desk, dice, recorder)
         premium = PremiumCollector(pairs, desk, settings.guards)
         schema = Schema(database, writer, list(pairs.values()), clock)
+        await schema.attempt()  # what waiting cannot mend is said before anything is collected
         keeper = _keeper(settings, pairs, desk, database, writer, courier, schema.ready)
         units: list[Unit] = [schema, *collectors, premium, keeper]
         supervisor = Supervisor(units, clock=clock, dice=dice)
