@@ -23,7 +23,7 @@ SECONDS_MAX = 300  # for one command; the slowest in the documentation runs a ye
 LANGUAGES = {"console", "bash", "sh"}
 
 NOT_RUN: dict[str, str] = {
-    r"git (clone|add|commit|push|switch|checkout)\b.*": "changes a repository, or needs one elsewhere",
+    r"git (clone|add|commit|pull|push|switch|checkout)\b.*": "changes a repository, or needs one elsewhere",
     r"cd .*": "every document runs in a directory of its own",
     r"(python3? -m )?pip install .*": "installs into the reader's machine",
     r"(curl|wget|apt-get|brew|pipx|npm) .*": "fetches from the network",
@@ -33,7 +33,7 @@ NOT_RUN: dict[str, str] = {
     r"uv run (ruff|mypy|lint-imports)\b.*": "is a gate of its own in .ci/run",
     r"uv run --env-file \.env .*": "needs the reader's own .env; the same command without it is tested",
     r"bash \.ci/run": "runs these tests itself",
-    r"docker( |-)compose\b.*": "needs a container engine",
+    r"docker( |-).*": "needs a container engine",
     r"export KIMP__\w+=…": "shows where the reader puts a secret",
 }
 
