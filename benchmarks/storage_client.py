@@ -79,15 +79,19 @@ def write_archive(path: Path, minutes: int) -> None:
     pa_parquet.write_table(table, path, compression="zstd")
 
 
-def timed(call: Callable[[], Any], minutes: int, repeat: int) -> dict[str, float]:
-    """Seconds: the median and the best of some runs, after one that nobody counts."""
-    assert len(call()) == minutes
-    found = []
+def timed(calls: dict[str, Callable[[], Any]], minutes: int, repeat: int) -> dict[str, dict[str, float]]:
+    """Seconds of each: the median and the best of some rounds, after one that nobody counts.
+
+    In turns, so that whatever else the machine does meets all of them alike.
+    """
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    assert all(len(call()) == minutes for call in calls.values())
     for _ in range(repeat):
-        began = perf_counter()
-        call()
-        found.append(perf_counter() - began)
-    return {"read_s": median(found), "read_s_best": min(found)}
+        for name, call in calls.items():
+            began = perf_counter()
+            call()
+            found[name].append(perf_counter() - began)
+    return {name: {"read_s": median(seconds), "read_s_best": min(seconds)} for name, seconds in found.items()}
 
 
 def timed_fetch(url: str, minutes: int, repeat: int) -> dict[str, float]:
@@ -104,9 +108,9 @@ def timed_fetch(url: str, minutes: int, repeat: int) -> dict[str, float]:
             return await asyncpg.connect(url)
 
         connection = wait(connect())
-        seconds = timed(lambda: wait(fetch(connection)), minutes, min(repeat, 3))
+        seconds = timed({"fetch": lambda: wait(fetch(connection))}, minutes, min(repeat, 3))
         wait(connection.close())
-    return seconds
+    return seconds["fetch"]
 
 
 def measure(directory: Path, minutes: int, repeat: int) -> dict[str, Any]:
@@ -119,17 +123,20 @@ def measure(directory: Path, minutes: int, repeat: int) -> dict[str, Any]:
     write_archive(path, minutes)
     end = START + minutes * MINUTE
     with StorageClient(database) as client:
-        from_database = timed(lambda: client.ohlcv(INSTRUMENT, "1m", START, end), minutes, repeat)
+        database_call = {"database": lambda: client.ohlcv(INSTRUMENT, "1m", START, end)}
+        from_database = timed(database_call, minutes, repeat)["database"]
         fetch = timed_fetch(database.url.get_secret_value(), minutes, repeat)
-    with StorageClient(None, market=market) as client:
-        from_archive = timed(lambda: client.ohlcv(INSTRUMENT, "1m", START, end), minutes, repeat)
     query = "SELECT * FROM read_parquet(?)"
-    peers = {
-        "asyncpg fetch": fetch,
-        "pandas read_parquet": timed(lambda: pd.read_parquet(path), minutes, repeat),
-        "duckdb df": timed(lambda: duckdb.sql(query, params=[str(path)]).df(), minutes, repeat),
-        "pyarrow read_table": timed(lambda: pa_parquet.read_table(path), minutes, repeat),
-    }
+    with StorageClient(None, market=market) as archive:
+        calls: dict[str, Callable[[], Any]] = {
+            "archive": lambda: archive.ohlcv(INSTRUMENT, "1m", START, end),
+            "pandas read_parquet": lambda: pd.read_parquet(path),
+            "duckdb df": lambda: duckdb.sql(query, params=[str(path)]).df(),  # type: ignore[union-attr]
+            "pyarrow read_table": lambda: pa_parquet.read_table(path),
+        }
+        peers = timed(calls, minutes, repeat)
+    from_archive = peers.pop("archive")
+    peers = {"asyncpg fetch": fetch, **peers}
     return {
         "name": "storage_client",
         "ours": {"rows": minutes, "database": from_database, "archive": from_archive},
