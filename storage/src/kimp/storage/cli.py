@@ -1,6 +1,5 @@
 """``kimp collect``: light, everything heavy is imported when it runs."""
 
-import asyncio
 import os
 from collections.abc import Coroutine
 from pathlib import Path
@@ -41,6 +40,8 @@ def collect(
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Do the work; of several errors that ended it together, the first one is the command's."""
+    import asyncio  # late: help must not wait for it
+
     try:
         return asyncio.run(work)
     except BaseExceptionGroup as group:
@@ -60,6 +61,7 @@ def load_settings() -> "Settings":
 
 
 async def _collect(settings: "Settings", seconds: float | None, record: Path | None, as_json: bool) -> dict[str, Any]:
+    import asyncio
     import signal
     from contextlib import suppress
     from random import Random

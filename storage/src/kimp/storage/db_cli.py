@@ -1,7 +1,5 @@
 """``kimp db``: the database itself. Light: everything heavy is imported by the command that needs it."""
 
-import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +9,7 @@ import typer
 
 from kimp.shared.cli import console, print_json
 from kimp.shared.errors import EXIT_NOT_RUNNING
+from kimp.storage.cli import load_settings, run
 
 if TYPE_CHECKING:
     from kimp.shared.settings import Settings
@@ -31,13 +30,13 @@ def up(
     as_json: Json = False,
 ) -> None:
     """데이터베이스를 켜고 테이블을 준비합니다. Start the database, bring its tables up to date, and keep it running."""
-    asyncio.run(_up(_settings(), once, as_json))
+    run(_up(load_settings(), once, as_json))
 
 
 @db.command()
 def migrate(as_json: Json = False) -> None:
     """테이블을 최신 버전으로 올립니다. Apply the migrations that are pending."""
-    applied = asyncio.run(_migrate(_settings()))
+    applied = run(_migrate(load_settings()))
     if as_json:
         print_json({"applied": applied})
     else:
@@ -47,7 +46,7 @@ def migrate(as_json: Json = False) -> None:
 @db.command()
 def status(as_json: Json = False) -> None:
     """데이터베이스 상태를 봅니다. Show where the database is and what it holds; code 3 when it is not running."""
-    facts = asyncio.run(_status(_settings()))
+    facts = run(_status(load_settings()))
     if as_json:
         print_json(facts)
     else:
@@ -59,7 +58,7 @@ def status(as_json: Json = False) -> None:
 @db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
     """psql을 엽니다. Open psql; what follows is passed on to it, such as -c 'SELECT 1'."""
-    raise typer.Exit(asyncio.run(_psql(_settings(), context.args)))
+    raise typer.Exit(run(_psql(load_settings(), context.args)))
 
 
 @db.command()
@@ -68,7 +67,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """전체를 한 파일로 백업합니다. Write everything into one file."""
-    facts = asyncio.run(_backup(_settings(), path))
+    facts = run(_backup(load_settings(), path))
     if as_json:
         print_json(facts)
     else:
@@ -84,20 +83,11 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """백업을 되돌립니다. Restore a backup into an empty database; all of it or nothing."""
-    facts = asyncio.run(_restore(_settings(), path, force))
+    facts = run(_restore(load_settings(), path, force))
     if as_json:
         print_json(facts)
     else:
         console().print(f"{path}: 복원했습니다 (restored)", soft_wrap=True)
-
-
-def _settings() -> "Settings":
-    from kimp.shared import logs
-    from kimp.shared.config import load
-
-    found = load(environ=os.environ)
-    logs.configure(found.settings.log, found.secrets)
-    return found.settings
 
 
 async def _up(settings: "Settings", once: bool, as_json: bool) -> None:
@@ -120,6 +110,8 @@ async def _up(settings: "Settings", once: bool, as_json: bool) -> None:
 
 
 async def _until_interrupted() -> None:
+    import asyncio
+
     sys.stdout.flush()  # whoever started us in a pipe waits for these lines
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -169,6 +161,8 @@ def _kind(database: "Database") -> str:
 
 
 async def _psql(settings: "Settings", arguments: list[str]) -> int:
+    import asyncio
+
     from kimp.storage.database.backup import client_for, environment, server_major
     from kimp.storage.database.pool import Database
 
@@ -183,6 +177,8 @@ async def _psql(settings: "Settings", arguments: list[str]) -> int:
 
 
 async def _backup(settings: "Settings", path: Path | None) -> dict[str, Any]:
+    import asyncio
+
     from kimp.storage.database import backup as backups
     from kimp.storage.database.pool import Database
 
@@ -199,6 +195,8 @@ async def _backup(settings: "Settings", path: Path | None) -> dict[str, Any]:
 
 
 async def _restore(settings: "Settings", path: Path, force: bool) -> dict[str, Any]:
+    import asyncio
+
     from kimp.storage.database import backup as backups
     from kimp.storage.database.migrate import migrate as apply
     from kimp.storage.database.pool import Database

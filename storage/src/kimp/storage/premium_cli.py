@@ -1,6 +1,5 @@
 """``kimp premium``: the premium now, as it moves, and as it was. Heavy imports come late."""
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,6 +92,7 @@ async def _now(settings: "Settings", coin: str, wait: int) -> dict[str, Any]:
 
 
 async def _watch(settings: "Settings", coins: list[str], seconds: float | None, as_json: bool) -> None:
+    import asyncio
     from contextlib import AsyncExitStack, suppress
 
     from rich.live import Live
