@@ -44,5 +44,5 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 CMD ["python", "/opt/kimp/healthcheck.py"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=150s --retries=4 CMD ["python", "/opt/kimp/healthcheck.py"]
 CMD ["kimp", "collect"]

@@ -32,7 +32,7 @@ def verdict(port: int) -> tuple[bool, str]:
 def _line(facts: dict) -> str:
     words = [str(facts.get("status"))]
     words += [
-        f"{name}: {feed['state']} ({feed['age_ms']} ms)"
+        f"{name}: {feed['state']}" + (f" ({feed['age_ms']} ms)" if feed["age_ms"] is not None else "")
         for name, feed in facts.get("feeds", {}).items()
         if feed["state"] in ("stale", "waiting")
     ]

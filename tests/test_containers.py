@@ -400,6 +400,12 @@ def test_old_data_are_not_and_the_stream_is_named() -> None:
     assert "1,024 bytes wait for the database" in line
 
 
+def test_a_stream_that_has_not_begun_has_no_age() -> None:
+    feeds = {"binance:BTCUSDT book": {"state": "waiting", "age_ms": None}}
+    with answering(503, to_json({"status": "down", "feeds": feeds})) as port:
+        assert healthcheck(port) == (1, "down; binance:BTCUSDT book: waiting")
+
+
 def test_a_collector_that_is_down_is_named() -> None:
     with answering(503, answer_of(age_s=0, unit="waiting")) as port:
         assert healthcheck(port) == (1, "degraded; upbit: waiting")
