@@ -105,6 +105,7 @@ def test_killed_again_and_again_it_loses_nothing_and_explains_every_minute(
     eventually(lambda: all(not unexplained(sql, market, end) for market in MARKETS))
     assert any("not_collected" in open_gaps(sql, market).values() for market in MARKETS)
 
+    eventually(lambda: premiums_are_explained(sql, end))
     fast_venues.refuses_history = False
     eventually(lambda: all("not_collected" not in open_gaps(sql, market).values() for market in MARKETS))
     assert last.kill(signal.SIGTERM) == 0
@@ -118,6 +119,17 @@ def test_killed_again_and_again_it_loses_nothing_and_explains_every_minute(
     assert all(part.missing["not_collected"] == 0 for part in again)
     for market, absence in MARKETS.items():
         _compare(fast_venues.market, sql, market, absence, end)
+
+
+def premiums_are_explained(sql: Any, end: int) -> bool:
+    """Each ten seconds since the first premium there is one, or the ledger says that nobody looked."""
+    step = 10_000_000_000
+    there = {from_datetime(row[0]) // step for row in sql("SELECT at FROM kimp_rates")}
+    gone: set[int] = set()
+    for row in sql("SELECT from_at, to_at FROM gaps WHERE series = 'kimp_rates:BTC:10' AND repaired_at IS NULL"):
+        gone |= set(range(from_datetime(row[0]) // step, from_datetime(row[1]) // step))
+    assert not there & gone
+    return set(range(min(there), end * MINUTE // step)) <= there | gone and bool(gone)
 
 
 async def _back_fill(environ: dict[str, str], clock: Any, end: Nanos) -> list[Any]:

@@ -143,6 +143,13 @@ def test_what_cannot_be_is_one_sentence_and_a_code(words: tuple[str, ...], code:
     assert "Traceback" not in result.stderr
 
 
+def test_coins_that_are_none_are_refused_before_anything_starts(kimp: Any) -> None:
+    for coins in ("", "BTC,USDT", "BTC/KRW"):
+        result = kimp("collect", "--for", "1s", KIMP__COLLECT__COINS=coins or ",")
+        assert result.returncode == 4, result.stderr
+        assert "collect.coins" in result.stderr
+
+
 def test_without_a_database_looking_says_not_running(kimp: Any) -> None:
     nowhere = "postgresql://kimp@127.0.0.1:1/kimp"
     for words in (("data", "status"), ("data", "gaps"), ("premium", "history"), ("data", "export", "out")):

@@ -14,9 +14,13 @@ from kimp.shared.domain.fx import FxQuote
 from kimp.shared.domain.instruments import Side
 from kimp.shared.domain.ticks import PublicTrade
 from kimp.shared.domain.time import HOUR, MINUTE, SECOND, Nanos
+from kimp.shared.settings import Collect
 from kimp.storage.collectors.board import Board, Pulses
+from kimp.storage.collectors.markets import Desk, UpbitCollector
 from kimp.storage.collectors.minutes import GRACE, KEPT, MinuteBuilder
 from kimp.storage.collectors.supervisor import Supervisor
+from kimp.storage.database.rows import GapReason
+from kimp.storage.feeds.events import Ticker
 from kimp.storage.options import moment_of, span_of
 
 BTC = "upbit:KRW-BTC"
@@ -90,6 +94,89 @@ def test_pulses_tell_the_age_of_data_and_not_of_connections() -> None:
     assert pulses.facts(BEGIN + 5 * SECOND)["book"].state == "fresh"
     late = pulses.facts(BEGIN + 6 * SECOND)["book"]
     assert (late.state, late.age_ms, late.messages) == ("stale", 6_000, 1)
+
+
+class Told:
+    """A feed that tells some events and then nothing more; a bug ends it, if it is given one."""
+
+    def __init__(self, *events: Any, then: Exception | None = None) -> None:
+        self._events, self._then = events, then
+
+    async def run(self, outbox: asyncio.Queue[Any]) -> None:
+        for event in self._events:
+            await outbox.put(event)
+        if self._then is not None:
+            raise self._then
+        await asyncio.Event().wait()
+
+
+class Rows:
+    """Keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    async def put(self, rows: list[Any]) -> None:
+        self.rows += rows
+
+
+@pytest.fixture
+def collected(still_clock: Any, run: Any) -> Callable[..., list[Any]]:
+    """What the Upbit collector writes because of some events, until there are so many rows."""
+
+    def collect(*feeds: Told, rows: int, **settings: Any) -> list[Any]:
+        async def story() -> list[Any]:
+            sink, waiting = Rows(), list(feeds)
+            desk = Desk(sink, Board(MINUTE), Pulses(), still_clock, Collect(**settings))
+            unit = UpbitCollector(lambda: waiting.pop(0), desk, [BTC])
+            supervisor = Supervisor([unit], clock=still_clock, dice=Random(1))
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(supervisor.run())
+                while len(sink.rows) < rows:
+                    await asyncio.sleep(0)
+                task.cancel()
+            return sink.rows
+
+        found: list[Any] = run(story())
+        return found
+
+    return collect
+
+
+def ticker(at: Nanos, *, halted: bool) -> Ticker:
+    return Ticker(BTC, Decimal(100), Decimal(1), Decimal(1), halted, at, at)
+
+
+def test_a_halt_is_written_down_minute_by_minute(collected: Any) -> None:
+    halted = [ticker(BEGIN + seconds * SECOND, halted=True) for seconds in (10, 20, 70)]
+    resumed = [ticker(BEGIN + 130 * SECOND, halted=False), ticker(BEGIN + 190 * SECOND, halted=True)]
+    gaps = collected(Told(*halted, *resumed), rows=3)
+    assert [(gap.start - BEGIN, gap.end - BEGIN) for gap in gaps] == [
+        (0, MINUTE),
+        (0, 2 * MINUTE),
+        (3 * MINUTE, 4 * MINUTE),
+    ]
+    assert {gap.reason for gap in gaps} == {GapReason.HALTED}
+
+
+def test_books_are_written_in_an_even_rhythm_and_no_deeper_than_asked(collected: Any, still_clock: Any) -> None:
+    begin = still_clock.now()
+    books = [deep_book(begin + number) for number in range(50)]
+    (row,) = collected(Told(*books), rows=1, levels=3)
+    assert row.venue_at == books[-1].venue_at
+    assert (len(row.bids), len(row.asks)) == (3, 3)
+
+
+def deep_book(at: Nanos) -> Book:
+    bids = tuple(Level(Decimal(100 - i), Decimal(1)) for i in range(30))
+    return Book(BTC, bids, tuple(Level(Decimal(101 + i), Decimal(1)) for i in range(30)), at, at)
+
+
+def test_a_feed_that_dies_is_replaced_by_a_new_one(collected: Any, still_clock: Any) -> None:
+    begin = still_clock.now()
+    first = Told(trade(1, begin, 100), then=RuntimeError("planted"))
+    rows = collected(first, Told(trade(2, begin, 100)), rows=2)
+    assert [row.trade_id for row in rows] == [1, 2]
 
 
 class Unit:

@@ -116,9 +116,14 @@ class Ledger:
         for start, run in wanted.items():
             gap = self._open.get(start)
             if gap is None or (gap.end, gap.reason) != (run.end, run.reason):
-                changed.append(Gap(self.series, start, run.end, run.reason, gap.noticed_at if gap else now))
-        self._open = {run.start: Gap(self.series, run.start, run.end, run.reason, now) for run in wanted.values()}
+                changed.append(self._entry(run, now))
+        self._open = {start: self._entry(run, now) for start, run in wanted.items()}
         return sorted(changed, key=lambda gap: gap.start)
+
+    def _entry(self, run: Stretch, now: Nanos) -> Gap:
+        """A stretch as the ledger has it; when it was first noticed stays."""
+        known = self._open.get(run.start)
+        return Gap(self.series, run.start, run.end, run.reason, known.noticed_at if known else now)
 
     def _repaired_until(self, gap: Gap, wanted: dict[Nanos, Stretch]) -> Nanos:
         """A gap that is closed ends where the first minute begins that is still missing."""

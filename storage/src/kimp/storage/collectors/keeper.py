@@ -11,7 +11,7 @@ from kimp.shared.domain.candles import Candle
 from kimp.shared.domain.instruments import InstrumentId
 from kimp.shared.domain.premium import PremiumRates
 from kimp.shared.domain.time import DAY, HOUR, MINUTE, SECOND, Nanos
-from kimp.shared.errors import KimpError
+from kimp.shared.errors import KimpError, TimedOut
 from kimp.shared.logs import get
 from kimp.shared.ports.clock import Clock
 from kimp.storage.collectors.backfill import BackFill, Filled
@@ -99,7 +99,7 @@ class Keeper:
             try:
                 await self.round()
                 pause_until = (self._clock.now() // MINUTE + 1) * MINUTE + SETTLED
-            except DatabaseAway as error:
+            except (DatabaseAway, TimedOut) as error:
                 self._log.warning("minutes not looked after", reason=str(error))
                 pause_until = self._clock.now() + AWAY_PAUSE
             await self._clock.sleep_until(pause_until)

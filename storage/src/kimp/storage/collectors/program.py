@@ -45,6 +45,8 @@ from kimp.storage.feeds.wiring import binance_feed, upbit_feed
 
 SPOOL_FOLDER = "spool"
 ARCHIVE_FOLDER = "archive"
+NO_COINS = ("KRW", "USD", "USDT")
+"""What premiums are measured in; KRW-USDT is always collected anyway."""
 SCHEMA_PAUSE = 2 * SECOND
 
 
@@ -55,7 +57,7 @@ def coins_of(settings: Settings) -> tuple[str, ...]:
         ConfigurationError: the list is empty or holds something that is no coin.
     """
     coins = tuple(dict.fromkeys(word.strip().upper() for word in settings.collect.coins.split(",") if word.strip()))
-    if not coins or not all(coin.isalnum() and coin.isascii() for coin in coins):
+    if not coins or not all(coin.isalnum() and coin.isascii() and coin not in NO_COINS for coin in coins):
         raise ConfigurationError(
             f"collect.coins is {settings.collect.coins!r}, but must name coins like BTC or BTC,ETH; see: kimp config show"
         )
