@@ -313,8 +313,8 @@ def test_a_limit_that_favours_the_other_side_is_noticed(rules_type: type[Trading
 class SellsAtTheAsk(Book, frozen=True):
     """Prices an order against its own side of the book."""
 
-    def eats(self, side: Side) -> tuple[Level, ...]:
-        return super().eats(side.opposite)
+    def vwap(self, side: Side, quantity: Decimal) -> Decimal | None:
+        return super().vwap(side.opposite, quantity)
 
 
 class FillsAnySizeAtTheTouch(Book, frozen=True):

@@ -28,6 +28,9 @@ from kimp.shared.messages.notices import PositionMismatch
 from kimp.shared.messages.records import Phase
 from kimp.shared.ports.strategy import MarketView, PositionView, Strategy
 
+# Looking up an enum's member costs as much as the rest of the comparison, and this is asked at every quote.
+_FLAT, _OPEN = Phase.FLAT, Phase.OPEN
+
 
 class PairDesk:
     """One slot's decisions. ``refusals`` counts why nothing was done; ``last_signal`` is what the strategy said last."""
@@ -72,7 +75,7 @@ class PairDesk:
         view = self._view(at, korea.asks[0].price, korea.bids[0].price, abroad.bids[0].price, abroad.asks[0].price)
         self.strategy.observe(view)
         phase = self.slot.phase
-        if phase is not Phase.FLAT and phase is not Phase.OPEN:
+        if phase is not _FLAT and phase is not _OPEN:
             return
         position = self._position_view(korea, abroad)
         signal = self.last_signal = self.strategy.decide(view, position)

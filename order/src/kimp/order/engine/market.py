@@ -31,7 +31,7 @@ class MarketState:
         self.rates: dict[str, FxQuote] = {}
         self.funding: dict[InstrumentId, FundingRate] = {}
         self.faults: dict[InstrumentId, BookFault] = {}
-        self._newest: dict[InstrumentId, Nanos] = {}
+        self._dropped_at: dict[InstrumentId, Nanos] = {}
         self._lost: set[InstrumentId] = set()
         self._trusted_from: dict[InstrumentId, Nanos] = {}
         self._down: set[Venue] = set()
@@ -47,16 +47,19 @@ class MarketState:
             known_funding = self.funding.get(funding.instrument_id)
             if known_funding is None or funding.at >= known_funding.at:
                 self.funding[funding.instrument_id] = funding
-        newest = self._newest
+        books = self.books
         for book in event.books:
             instrument_id = book.instrument_id
-            if book.venue_at >= newest.get(instrument_id, 0):
-                newest[instrument_id] = book.venue_at
+            known = books.get(instrument_id)
+            newest = known.venue_at if known is not None else self._dropped_at.get(instrument_id, 0)
+            if book.venue_at >= newest:
                 fault = book.fault()
                 if fault is None:
-                    self.books[instrument_id] = book
-                if fault is not None or self.faults:
-                    self._note_fault(instrument_id, fault)
+                    books[instrument_id] = book
+                    if self.faults:
+                        self.faults.pop(instrument_id, None)
+                else:
+                    self._drop(instrument_id, book.venue_at, fault)
 
     def _see_rate(self, quote: FxQuote) -> None:
         """Keep a rate; one that is no number drops the good one before it, like a faulty book."""
@@ -65,11 +68,11 @@ class MarketState:
         else:
             self.rates.pop(quote.base, None)
 
-    def _note_fault(self, instrument_id: InstrumentId, fault: BookFault | None) -> None:
-        if fault is None:
-            self.faults.pop(instrument_id, None)
-        else:
-            self.books.pop(instrument_id, None)
+    def _drop(self, instrument_id: InstrumentId, at: Nanos, fault: BookFault | None = None) -> None:
+        """Forget a book, but not how new it was: an older one must not come back in its place."""
+        self.books.pop(instrument_id, None)
+        self._dropped_at[instrument_id] = at
+        if fault is not None:
             self.faults[instrument_id] = fault
 
     def note(self, event: FeedLost | FeedBack | VenueChanged | ClockMeasured) -> None:
@@ -77,7 +80,8 @@ class MarketState:
         match event:
             case FeedLost(instrument_id=lost):
                 self._lost.add(lost)
-                self.books.pop(lost, None)
+                if lost in self.books:
+                    self._drop(lost, self.books[lost].venue_at)
             case FeedBack(at=at, instrument_id=back):
                 self._lost.discard(back)
                 self._trusted_from[back] = at + self._settings.quarantine
@@ -93,11 +97,10 @@ class MarketState:
         abroad = self.books.get(pair.abroad.id)
         if korea is None or abroad is None:
             return tuple(self._absent(leg.id) for leg in (pair.korea, pair.abroad) if leg.id not in self.books)
-        settings = self._settings
-        oldest = now - settings.book_age_max
-        if korea.venue_at < oldest or abroad.venue_at < oldest:
+        settings, ours, theirs = self._settings, korea.venue_at, abroad.venue_at
+        if now - (ours if ours < theirs else theirs) > settings.book_age_max:
             return (Refusal.BOOK_STALE,)
-        if abs(korea.venue_at - abroad.venue_at) > settings.leg_skew_max:
+        if ours != theirs and abs(ours - theirs) > settings.leg_skew_max:
             return (Refusal.LEGS_SKEWED,)
         for asset in self._needed:
             quote = self.rates.get(asset)

@@ -95,20 +95,22 @@ class SimulatedVenue:
         """Show new books; answers the fills they cause: resting orders met, and liquidations. Nothing trades in
         maintenance.
         """
-        ours, shown = self.instruments, self.books
-        for book in books:
-            instrument_id = book.instrument_id
-            if instrument_id in ours:
-                if not (book.bids and book.asks):
-                    self._remember_mark(instrument_id)
-                shown[instrument_id] = book
+        return [fill for book in books if book.instrument_id in self.instruments for fill in self.show(book, at)]
+
+    def show(self, book: Book, at: Nanos) -> Sequence[Fill]:
+        """Show one new book of an instrument traded here; a backtest does so at every quote."""
+        instrument_id = book.instrument_id
+        if not (book.bids and book.asks):
+            self._remember_mark(instrument_id)
+        self.books[instrument_id] = book
         if self._taken:
-            refilled = {book.instrument_id for book in books}
-            self._taken = {key: size for key, size in self._taken.items() if key[0] not in refilled}
-        fills = self._meet_resting(at) if self.resting and self.is_available else []
-        for instrument_id, contract in self.contracts.items():
-            if contract.quantity and self.is_available and self._is_endangered(instrument_id, contract):
-                fills += self._liquidate(instrument_id, contract, at)
+            self._taken = {key: size for key, size in self._taken.items() if key[0] != instrument_id}
+        if not self.is_available:
+            return ()
+        fills = self._meet_resting(at) if self.resting else []
+        contract = self.contracts.get(instrument_id)
+        if contract is not None and contract.quantity and self._is_endangered(instrument_id, contract):
+            fills += self._liquidate(instrument_id, contract, at)
         return fills
 
     # -- requests --------------------------------------------------------------------------------------------------

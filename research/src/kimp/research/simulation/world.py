@@ -111,11 +111,12 @@ class World:
 
     def show(self, books: Sequence[Book], at: Nanos) -> None:
         """Let the venues (not the engine) see new books: this is the market that orders under way will meet."""
-        self.now = max(self.now, at)
-        for venue in self.venues.values():
-            fills = venue.see(books, at)
-            if fills:
-                for fill in fills:
+        if at > self.now:
+            self.now = at
+        for book in books:
+            venue = self._venue_of.get(book.instrument_id)
+            if venue is not None:
+                for fill in venue.show(book, at):
                     self._tell_news(filled(fill))
 
     def move(self, event: MarketMoved) -> None:
@@ -127,7 +128,8 @@ class World:
 
     def feed(self, event: Event) -> None:
         """Give the engine one event and carry out what it wants."""
-        self.now = max(self.now, event.at)
+        if event.at > self.now:
+            self.now = event.at
         effects = self.engine.handle(event)
         if effects:
             self.carry_out(effects)
