@@ -192,6 +192,7 @@ class Venues:
         app.router.add_get("/binance/fapi/v1/klines", self._binance_bars)
         app.router.add_get("/binance/fapi/v1/depth", self._binance_depth)
         app.router.add_get("/binance/fapi/v1/fundingRate", self._binance_funding)
+        app.router.add_get("/binance/fapi/v1/exchangeInfo", self._binance_rules)
         app.router.add_get("/fx/{source}", self._rate)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
@@ -367,6 +368,16 @@ class Venues:
         times = range(-(-int(request.query["startTime"]) // step) * step, int(request.query["endTime"]) + 1, step)
         rows = [{"symbol": "BTCUSDT", "fundingRate": "0.00010000", "fundingTime": at + 3} for at in times]
         return web.json_response(rows)
+
+    async def _binance_rules(self, request: web.Request) -> web.Response:
+        if refused := self._refused("binance", request):
+            return refused
+        filters = [
+            {"filterType": "PRICE_FILTER", "tickSize": "0.50"},
+            {"filterType": "LOT_SIZE", "stepSize": "0.002", "minQty": "0.004"},
+            {"filterType": "MIN_NOTIONAL", "notional": "50"},
+        ]
+        return web.json_response({"symbols": [{"symbol": "BTCUSDT", "status": "TRADING", "filters": filters}]})
 
     async def _rate(self, request: web.Request) -> web.Response:
         if "fx" in self.away:

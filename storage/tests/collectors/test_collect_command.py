@@ -31,6 +31,7 @@ def test_a_few_seconds_of_collecting_fill_every_table(venues: Any, kimp: Any, sq
     facts = result.facts
     counts = {table: sql.one(f"SELECT count(*) FROM {table}") for table in TABLES}
     assert all(counts.values()), (counts, result.stderr[-3000:])
+    assert sql.one("SELECT lot::text FROM instruments WHERE id = 'binance:BTCUSDT'") == "0.002"  # the venue's own
     assert facts["rows"]["rejected"] == 0
     assert facts["rows"]["received"] == facts["rows"]["acknowledged"]
     assert facts["spool_bytes"] == 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from kimp.shared.domain.candles import Candle
-from kimp.shared.domain.instruments import InstrumentId
+from kimp.shared.domain.instruments import Instrument, InstrumentId
 from kimp.shared.domain.premium import PremiumRates
 from kimp.shared.domain.time import DAY, HOUR, MINUTE, SECOND, Nanos
 from kimp.shared.errors import KimpError, TimedOut
@@ -47,10 +47,11 @@ class Backlog(Protocol):
 
 
 class Keeper:
-    """Every minute: explains and repairs what is missing; every hour: settled funding; every day: retention.
+    """Every minute: explains and repairs what is missing; every hour: settled funding; every day: rules and retention.
 
     Args:
         markets: whose bars are looked after.
+        rules: reads the venue's own rules of what is traded.
         premiums: coins whose premium rows are; they cannot be repaired, only explained.
     """
 
@@ -68,6 +69,7 @@ class Keeper:
         clock: Clock,
         pulses: Pulses,
         reach: Nanos,
+        rules: Callable[[], Awaitable[list[Instrument]]],
         archive: Path,
         ready: asyncio.Event,
     ) -> None:
@@ -81,6 +83,7 @@ class Keeper:
         self._clock = clock
         self._pulses = pulses
         self._reach = reach
+        self._rules = rules
         self._archive = archive
         self._ready = ready
         self._funding_at: Nanos = 0
@@ -177,6 +180,10 @@ class Keeper:
         now = self._clock.now()
         if now < self._maintained_at:
             return
+        try:
+            await self._backfill.store(await self._rules())
+        except Unanswered as trouble:
+            self._log.warning("venue's rules not read, keeping the last ones", reason=trouble.reason)
         try:
             done = await maintain(self._database, self._archive, now)
         except DatabaseAway:

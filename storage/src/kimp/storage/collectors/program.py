@@ -27,6 +27,7 @@ from kimp.storage.collectors.history import BinanceHistory, histories
 from kimp.storage.collectors.keeper import Keeper
 from kimp.storage.collectors.markets import BinanceCollector, Collector, Desk, ExchangeRateCollector, UpbitCollector
 from kimp.storage.collectors.premium import PremiumCollector
+from kimp.storage.collectors.rules import binance_rules
 from kimp.storage.collectors.supervisor import Supervisor, Unit
 from kimp.storage.database.migrate import migrate
 from kimp.storage.database.pool import Database, DatabaseAway
@@ -98,7 +99,7 @@ class Schema:
         self.ready = asyncio.Event()
 
     async def attempt(self) -> bool:
-        """One try; whether the tables are ready.
+        """One try; whether the tables are ready now.
 
         Raises:
             ConfigurationError: the database refuses us.
@@ -109,13 +110,24 @@ class Schema:
         except (DatabaseAway, TimedOut) as error:
             self._log.warning("database away, rows wait in the spool", reason=str(error))
             return False
-        await self._writer.put([leg for pair in self._pairs for leg in (pair.korea, pair.abroad)])
         self.ready.set()
+        return True
+
+    async def _note_instruments(self) -> bool:
+        """Published rules for what is new; what the venue itself said before stays. Whether it worked."""
+        try:
+            known = {instrument.id for instrument in await Reader(self._database).instruments()}
+        except DatabaseAway:
+            return False
+        legs = [leg for pair in self._pairs for leg in (pair.korea, pair.abroad)]
+        await self._writer.put([leg for leg in legs if leg.id not in known])
         return True
 
     async def run(self) -> None:
         """Try until it is done, then rest."""
         while not self.ready.is_set() and not await self.attempt():
+            await self._clock.sleep_until(self._clock.now() + SCHEMA_PAUSE)
+        while not await self._note_instruments():
             await self._clock.sleep_until(self._clock.now() + SCHEMA_PAUSE)
         await asyncio.Event().wait()
 
@@ -206,6 +218,7 @@ def _keeper(
         clock=desk.clock,
         pulses=desk.pulses,
         reach=settings.collect.backfill_hours * HOUR,
+        rules=lambda: binance_rules(settings.binance.rest_url, [pair.abroad for pair in pairs.values()], courier),
         archive=settings.data.directory.expanduser() / ARCHIVE_FOLDER,
         ready=ready,
     )
