@@ -107,27 +107,19 @@ class Schema:
         """
         try:
             await migrate(self._database)
+            known = {instrument.id for instrument in await Reader(self._database).instruments()}
         except (DatabaseAway, TimedOut) as error:
             self._log.warning("database away, rows wait in the spool", reason=str(error))
             return False
-        self.ready.set()
-        return True
-
-    async def _note_instruments(self) -> bool:
-        """Published rules for what is new; what the venue itself said before stays. Whether it worked."""
-        try:
-            known = {instrument.id for instrument in await Reader(self._database).instruments()}
-        except DatabaseAway:
-            return False
+        # published rules for what is new; what a venue itself said before stays
         legs = [leg for pair in self._pairs for leg in (pair.korea, pair.abroad)]
         await self._writer.put([leg for leg in legs if leg.id not in known])
+        self.ready.set()
         return True
 
     async def run(self) -> None:
         """Try until it is done, then rest."""
         while not self.ready.is_set() and not await self.attempt():
-            await self._clock.sleep_until(self._clock.now() + SCHEMA_PAUSE)
-        while not await self._note_instruments():
             await self._clock.sleep_until(self._clock.now() + SCHEMA_PAUSE)
         await asyncio.Event().wait()
 
