@@ -18,9 +18,11 @@ from kimp.shared.settings import Collect
 from kimp.storage.collectors.board import Board, Pulses
 from kimp.storage.collectors.markets import Desk, UpbitCollector
 from kimp.storage.collectors.minutes import GRACE, KEPT, MinuteBuilder
+from kimp.storage.collectors.program import forgiving
 from kimp.storage.collectors.supervisor import Supervisor
 from kimp.storage.database.rows import GapReason
 from kimp.storage.feeds.events import Ticker
+from kimp.storage.feeds.frames import ChannelOpened
 from kimp.storage.options import moment_of, span_of
 
 BTC = "upbit:KRW-BTC"
@@ -214,6 +216,19 @@ def test_one_collectors_death_leaves_the_others_running(still_clock: Any, run: A
         assert still_clock.now() - began > SECOND  # the pauses grow
 
     run(story())
+
+
+def test_a_full_disk_ends_the_recording_and_nothing_else() -> None:
+    seen = []
+
+    def recorder(item: Any) -> None:
+        seen.append(item)
+        raise OSError("No space left on device")
+
+    tap = forgiving(recorder)
+    for at in (1, 2):
+        tap(ChannelOpened("upbit", at))
+    assert len(seen) == 1
 
 
 def test_spans_and_moments_are_read_as_people_type_them() -> None:

@@ -27,7 +27,7 @@ from kimp.storage.gaps import Ledger, premium_series
 SETTLED: Nanos = 5 * SECOND
 """How long after its end a minute counts as over: our own bar is told after two, the venue's after one."""
 AGAIN: Nanos = 5 * MINUTE
-"""How far back Upbit is asked for bars that we made ourselves of its trades."""
+"""How far back venues are asked for what is there already: late trades change bars, and bars come late."""
 AWAY_PAUSE: Nanos = 5 * SECOND
 FUNDING_EVERY: Nanos = HOUR
 MAINTAINED_EVERY: Nanos = DAY
@@ -124,8 +124,9 @@ class Keeper:
         """The first round of a process explains all of the series, the later ones what can have changed since."""
         reach = end - self._reach
         begins = reach if market in self._explained else await self._begin(Candle, market) or reach
-        again_from = end - AGAIN if market.startswith("upbit:") else None
-        filled = await self._backfill.candles(market, min(begins, reach), end, ask_from=reach, again_from=again_from)
+        filled = await self._backfill.candles(
+            market, min(begins, reach), end, ask_from=reach, again_from=max(end - AGAIN, reach)
+        )
         self._explained.add(market)
         return filled
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -39,6 +39,7 @@ from kimp.storage.feeds.exchange_rate.decoder import RateDecoder
 from kimp.storage.feeds.exchange_rate.feed import RateFeed
 from kimp.storage.feeds.exchange_rate.sources import BANK, CHANNEL, MARKET
 from kimp.storage.feeds.exchange_rate.tether import TETHER, TETHER_MARKET
+from kimp.storage.feeds.frames import Item
 from kimp.storage.feeds.live import Tap
 from kimp.storage.feeds.recorder import FrameRecorder
 from kimp.storage.feeds.upbit import UpbitSubscription
@@ -124,6 +125,28 @@ class Schema:
         await asyncio.Event().wait()
 
 
+def forgiving(recorder: Tap) -> Tap:
+    """Records until the disk refuses: a recording is not worth a collector."""
+    is_broken = False
+
+    def tap(item: Item) -> None:
+        nonlocal is_broken
+        if is_broken:
+            return
+        try:
+            recorder(item)
+        except OSError as error:
+            is_broken = True
+            get("kimp.storage.collectors").error("recording ended, collecting goes on", reason=str(error))
+
+    return tap
+
+
+def _close(recorder: FrameRecorder) -> None:
+    with suppress(OSError):  # the disk that ended the recording
+        recorder.close()
+
+
 def _collectors(
     settings: Settings, pairs: dict[str, Pair], desk: Desk, dice: Random, tap: Tap | None
 ) -> list[Collector]:
@@ -171,11 +194,11 @@ async def collecting(
         writer = await stack.enter_async_context(writing(database, data / SPOOL_FOLDER))
         recorder = FrameRecorder(record) if record is not None else None
         if recorder is not None:
-            stack.callback(recorder.close)
+            stack.callback(_close, recorder)
         courier = await stack.enter_async_context(Courier(clock=clock, dice=Random(dice.getrandbits(64))))
         period = settings.collect.premium_s * SECOND
         desk = Desk(writer, Board(period), Pulses(), clock, settings.collect)
-        collectors = _collectors(settings, pairs, desk, dice, recorder)
+        collectors = _collectors(settings, pairs, desk, dice, recorder and forgiving(recorder))
         premium = PremiumCollector(pairs, desk, settings.guards)
         schema = Schema(database, writer, list(pairs.values()), clock)
         await schema.attempt()  # what waiting cannot mend is said before anything is collected
