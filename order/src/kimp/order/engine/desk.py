@@ -67,11 +67,15 @@ class PairDesk:
 
     def consider(self, at: Nanos) -> None:
         """New quotes are in: let the strategy see them and do what it says, as far as that is safe."""
-        refusals = self.market.undecidable(self.pair, at)
-        if refusals:
-            self._refuse(refusals)
+        books = self.market.books
+        korea, abroad = books.get(self._korea_id), books.get(self._abroad_id)
+        if korea is None or abroad is None:
+            self._refuse(self.market.undecidable(self.pair, at))
             return
-        korea, abroad = self.market.books[self._korea_id], self.market.books[self._abroad_id]
+        doubts = self.market.doubts(korea, abroad, at)
+        if doubts:
+            self._refuse(doubts)
+            return
         view = self._view(at, korea.asks[0].price, korea.bids[0].price, abroad.bids[0].price, abroad.asks[0].price)
         self.strategy.observe(view)
         phase = self.slot.phase
@@ -110,11 +114,11 @@ class PairDesk:
         market = self.market
         rate = market.rates[self._signal_asset].value
         funding = market.funding.get(self._abroad_id)
-        usdkrw = market.rates.get(USD)
+        usdkrw, ratio = market.rates.get(USD), self._ratio
         return MarketView(
             at,
-            self._ratio(ask, perp_bid, rate),
-            self._ratio(bid, perp_ask, rate),
+            ratio(ask, perp_bid, rate),
+            ratio(bid, perp_ask, rate),
             None if funding is None else funding.rate,
             usdkrw.value if usdkrw is not None and at <= usdkrw.valid_until else None,
         )
@@ -127,7 +131,7 @@ class PairDesk:
             self._holdings = self._holdings_of(position)
             self._holdings_version = self._state.version
         won, dollars, filled_share = self._holdings
-        rate = self._valuation_rate()
+        rate = self.market.rates[self._valuation_asset].value
         return PositionView(
             position.direction,
             position.opened_at,

@@ -76,7 +76,6 @@ class TradingEngine:
             for slot, work in zip(slots, assignments, strict=True)
         )
         self._handlers: dict[type, Callable[[Any], None]] = {
-            MarketMoved: self._on_market,
             OrderAnswered: lambda event: self.executor.on_answer(event.client_id, event.outcome, event.at),
             OrderReported: lambda event: self.executor.on_report(event.report, event.at),
             OrderFilled: lambda event: self.executor.on_fill(event.fill, event.at),
@@ -95,7 +94,12 @@ class TradingEngine:
         """Take in one event; the effects must be carried out in order, and records made durable before what follows
         them.
         """
-        self._handlers[type(event)](event)
+        if type(event) is MarketMoved:  # nearly all of them are
+            self.market.see(event)
+            for desk in self.desks:
+                desk.consider(event.at)
+        else:
+            self._handlers[type(event)](event)
         return self._out.drain()
 
     def restore(self, records: Iterable[Record], at: int) -> list[Effect]:
@@ -110,11 +114,6 @@ class TradingEngine:
     def refusals(self) -> Counter[str]:
         """How often each reason kept something from being done, all slots together."""
         return sum((desk.refusals for desk in self.desks), Counter())
-
-    def _on_market(self, event: MarketMoved) -> None:
-        self.market.see(event)
-        for desk in self.desks:
-            desk.consider(event.at)
 
     def _on_funds(self, event: FundsMoved) -> None:
         if self.state.ledger.has(f"transfer:{event.transfer_id}"):

@@ -69,10 +69,15 @@ class ExitValidator:
 
     def net(self, position: Position, korea: Book, abroad: Book, krw_rate: Decimal) -> Decimal | None:
         """What closing the whole pair at executable prices would leave, in KRW; ``None`` when a book is too thin."""
-        terms = self._terms_of(position)
+        terms = self._terms if position is self._judged else None
+        if terms is None:
+            terms = self._terms_of(position)
         ours = korea.vwap(terms.korea_side, terms.korea_quantity)
         theirs = abroad.vwap(terms.abroad_side, terms.abroad_quantity)
-        return None if ours is None or theirs is None else terms.net(ours, theirs, krw_rate)
+        if ours is None or theirs is None:
+            return None
+        # terms.net, spelled out: a call costs as much as the sum, and this is asked at every quote.
+        return terms.fixed + terms.korea_unit * ours + (terms.cash + terms.abroad_unit * theirs) * krw_rate
 
     def verdict(
         self,

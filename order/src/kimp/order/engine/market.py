@@ -42,7 +42,11 @@ class MarketState:
         for quote in event.rates:
             known_rate = self.rates.get(quote.base)
             if known_rate is None or quote.at >= known_rate.at:
-                self._see_rate(quote)
+                if quote.is_usable:
+                    self.rates[quote.base] = quote
+                else:
+                    # One that is no number drops the good one before it, like a faulty book.
+                    self.rates.pop(quote.base, None)
         for funding in event.funding:
             known_funding = self.funding.get(funding.instrument_id)
             if known_funding is None or funding.at >= known_funding.at:
@@ -60,13 +64,6 @@ class MarketState:
                         self.faults.pop(instrument_id, None)
                 else:
                     self._drop(instrument_id, book.venue_at, fault)
-
-    def _see_rate(self, quote: FxQuote) -> None:
-        """Keep a rate; one that is no number drops the good one before it, like a faulty book."""
-        if quote.is_usable:
-            self.rates[quote.base] = quote
-        else:
-            self.rates.pop(quote.base, None)
 
     def _drop(self, instrument_id: InstrumentId, at: Nanos, fault: BookFault | None = None) -> None:
         """Forget a book, but not how new it was: an older one must not come back in its place."""
@@ -97,6 +94,10 @@ class MarketState:
         abroad = self.books.get(pair.abroad.id)
         if korea is None or abroad is None:
             return tuple(self._absent(leg.id) for leg in (pair.korea, pair.abroad) if leg.id not in self.books)
+        return self.doubts(korea, abroad, now)
+
+    def doubts(self, korea: Book, abroad: Book, now: Nanos) -> tuple[Refusal, ...]:
+        """Why these two books, though sound, are not to be decided on now: their age, their distance, or the rates."""
         settings, ours, theirs = self._settings, korea.venue_at, abroad.venue_at
         if now - (ours if ours < theirs else theirs) > settings.book_age_max:
             return (Refusal.BOOK_STALE,)

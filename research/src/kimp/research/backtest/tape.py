@@ -25,8 +25,8 @@ from kimp.shared.domain.money import ZERO, exact
 from kimp.shared.domain.time import HOUR, Nanos
 from kimp.shared.messages.events import MarketMoved
 
-CHUNK = 4_096
-"""Bars turned into events at once: large enough to make numpy pay, small enough to keep memory flat."""
+CHUNK = 128
+"""Bars turned into events at once: enough to make numpy pay, few enough to be still in the cache when they are used."""
 
 FUNDING_INTERVAL = 8 * HOUR
 """Between BTCUSDT's settlements; only tells when the next is due, amounts come from the recorded rates."""
@@ -212,10 +212,14 @@ def carried(values: Values) -> Values:
 
 
 def _fx_quotes(observed: Observations, asset: str, valid_for: Nanos, source: str) -> list[FxQuote]:
-    return [
-        FxQuote(asset, exact(value), at, at + valid_for, source)
-        for at, value in zip(observed.at.tolist(), observed.value.tolist(), strict=True)
-    ]
+    """One quote per run of equal observations, usable until the last of them expires: the same as hearing each of them,
+    for a fraction of the work. A pause longer than the validity ends a run.
+    """
+    at, value = observed.at, observed.value
+    starts = np.flatnonzero(np.r_[True, (value[1:] != value[:-1]) | (at[1:] - at[:-1] > valid_for)]) if len(at) else at
+    lasts = np.r_[starts[1:] - 1, len(at) - 1] if len(at) else at
+    runs = zip(at[starts].tolist(), value[starts].tolist(), at[lasts].tolist(), strict=True)
+    return [FxQuote(asset, exact(number), first, last + valid_for, source) for first, number, last in runs]
 
 
 def _quotes(candles: Candles, opened: Times, leg: Instrument, slippage: SlippageModel) -> Quotes:
