@@ -248,7 +248,11 @@ def test_programs_out_of_the_servers_reach_are_copied(own_directory: Path) -> No
     if libraries:
         (closed / libraries.name).symlink_to(libraries)
     closed.chmod(0o700)
-    there = binaries.within_reach(binaries.Installation(package / tree.name / "bin", found.major), own_directory)
+    before = os.umask(0o077)
+    try:
+        there = binaries.within_reach(binaries.Installation(package / tree.name / "bin", found.major), own_directory)
+    finally:
+        os.umask(before)
     assert binaries.is_open_to_all(there.directory)
     assert subprocess.run([there.program("postgres"), "--version"], check=True, timeout=10).returncode == 0
 

@@ -84,6 +84,8 @@ def within_reach(found: Installation, shelf: Path) -> Installation:
         for part in [tree, *([libraries] if libraries else [])]:
             base = libraries.parent if libraries else tree.parent
             shutil.copytree(part, unfinished / part.relative_to(base), ignore=shutil.ignore_patterns("include", "*.a"))
+        for folder in (unfinished, *(path for path in unfinished.rglob("*") if path.is_dir())):
+            folder.chmod(0o755)  # whatever the umask: the server's user has to get through
         shutil.rmtree(home, ignore_errors=True)
         unfinished.rename(home)
     return Installation(target / "bin", found.major)
