@@ -1,159 +1,22 @@
-"""A real server for the session, and a small market that can be written into it."""
+"""A client of a fresh database, and a way to write into it what collectors would."""
 
-import asyncio
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
-from itertools import count
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
-from kimp.shared.domain.books import Book, Level
-from kimp.shared.domain.candles import Candle
-from kimp.shared.domain.instruments import Side
-from kimp.shared.domain.ticks import PublicTrade
-from kimp.shared.domain.time import MINUTE, SECOND, Nanos, from_datetime
 from kimp.shared.settings import Database as DatabaseSettings
 from kimp.shared.settings import SecretStr
 from kimp.storage.client import StorageClient
 from kimp.storage.database.address import Address
-from kimp.storage.database.embedded import EmbeddedServer
-from kimp.storage.database.migrate import migrate
 from kimp.storage.database.pool import Database
 from kimp.storage.database.rows import Row
 from kimp.storage.database.upsert import Upserter
 
-SECONDS_MAX = 60.0
-MEMORY_FREE_MIN = 4 * 1024**3
-
-
-class Rows:
-    """Made-up market data, each row a function of its number."""
-
-    start: Nanos = from_datetime(datetime(2026, 3, 2, tzinfo=UTC))
-    upbit = "upbit:KRW-BTC"
-
-    def candle(self, i: int, instrument_id: str = upbit, *, interval: Nanos = MINUTE, shift: int = 0) -> Candle:
-        price = Decimal(140_000_000 + 1_000 * (i % 997) + shift)
-        return Candle(
-            instrument_id=instrument_id,
-            interval=interval,
-            opened_at=self.start + i * interval,
-            open=price,
-            high=price + 5_000,
-            low=price - 7_000,
-            close=price + 1_000,
-            volume=Decimal("0.00000001") * (i + 1),
-            turnover=Decimal("12345678901234567890.12345678") + i,
-            is_closed=True,
-            received_at=self.start + (i + 1) * interval + 123_456_000,
-        )
-
-    def trade(self, i: int, at: Nanos | None = None, price: str = "140000000") -> PublicTrade:
-        moment = self.start + i * SECOND if at is None else at
-        side = Side.BUY if i % 2 else Side.SELL
-        quantity = Decimal("0.00000001") * (i + 1)
-        return PublicTrade(self.upbit, 10**15 + i, side, Decimal(price), quantity, moment, moment + 5_000_000)
-
-    def book(self, i: int, at: Nanos | None = None, depth: int = 15) -> Book:
-        moment = self.start + i * SECOND if at is None else at
-        bids = tuple(Level(Decimal(140_000_000 - 1_000 * k), Decimal(f"0.{k + 1:08}")) for k in range(depth))
-        asks = tuple(Level(Decimal(140_001_000 + 1_000 * k), Decimal(f"1.{k + 1:08}")) for k in range(depth))
-        return Book(self.upbit, bids, asks, moment, moment + 7_000_000)
-
-
-@pytest.fixture(scope="session")
-def rows() -> Rows:
-    return Rows()
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[EmbeddedServer]:
-    """The server of this session, where a server of another user can enter too and where syncing costs nothing."""
-    memory = Path("/dev/shm")
-    is_roomy = memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FREE_MIN and os.access(memory, os.W_OK)
-    directory = Path(tempfile.mkdtemp(prefix="kimp-test-", dir=memory if is_roomy else None))
-    directory.chmod(0o755)
-    try:
-        with EmbeddedServer(directory) as started:
-            yield started
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Runs a coroutine, at most a minute long: no test may hang."""
-
-    def run_within(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        async def limited() -> Any:
-            async with asyncio.timeout(SECONDS_MAX):
-                return await coroutine
-
-        return asyncio.run(limited())
-
-    return run_within
-
-
-@pytest.fixture(scope="session")
-def new_database(server: EmbeddedServer, run: Any) -> Callable[[str], str]:
-    """Makes an empty database, or a copy of the one named; gives its URL."""
-    names = (f"client_{number}" for number in count())
-
-    def make(template: str) -> str:
-        name = next(names)
-
-        async def create() -> None:
-            connection = await asyncpg.connect(server.url.get_secret_value())
-            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-            await connection.close()
-
-        run(create())
-        return urlunsplit(urlsplit(server.url.get_secret_value())._replace(path=f"/{name}"))
-
-    return make
-
 
 def opened(url: str) -> Database:
     return Database(Address(SecretStr(url), Path()), DatabaseSettings())
-
-
-@pytest.fixture(scope="session")
-def template(new_database: Callable[[str], str], run: Any) -> str:
-    """The name of a database with all tables."""
-    url = new_database("template0")
-
-    async def fill() -> None:
-        async with opened(url) as database:
-            await migrate(database)
-
-    run(fill())
-    return urlsplit(url).path.removeprefix("/")
-
-
-@pytest.fixture
-def url(new_database: Callable[[str], str], template: str) -> str:
-    """A database with all tables and no rows."""
-    return new_database(template)
-
-
-@pytest.fixture
-def empty_url(new_database: Callable[[str], str]) -> str:
-    """A database without any table."""
-    return new_database("template0")
-
-
-@pytest.fixture
-def database(url: str) -> Database:
-    """That database, to be opened with ``async with``, or by a client."""
-    return opened(url)
 
 
 @pytest.fixture(scope="session")

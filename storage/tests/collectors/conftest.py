@@ -4,19 +4,15 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import datetime
-from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -25,15 +21,11 @@ from aiohttp import WSMsgType, web
 
 from kimp.shared.cli import main
 from kimp.shared.domain.time import MILLISECOND, MINUTE, SECOND, Nanos, from_datetime, to_datetime
-from kimp.storage.database.embedded import EmbeddedServer
 
 BASE: Nanos = 1_790_000_000 * SECOND // MINUTE * MINUTE  # a Monday morning in Seoul
-SECONDS_MAX = 50.0
 TICK: Nanos = 100 * MILLISECOND
 TRADE: Nanos = 500 * MILLISECOND
 TICKS_A_MINUTE = MINUTE // TICK
-MEMORY_FREE_MIN = 4 * 1024**3
-DISK_IN_MEMORY = Path("/dev/shm")  # syncing a new cluster file by file takes seconds on a slow disk
 
 
 class FastClock:
@@ -428,60 +420,10 @@ def venues() -> Iterator[Venues]:
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-@pytest.fixture(scope="session")
-def run() -> Run:
-    """Runs a coroutine, at most a minute long: no test may hang."""
-
-    def run_within(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        async def limited() -> Any:
-            async with asyncio.timeout(SECONDS_MAX):
-                return await coroutine
-
-        return asyncio.run(limited())
-
-    return run_within
-
-
-@pytest.fixture(scope="session")
-def new_directory() -> Iterator[Callable[[], Path]]:
-    """Makes directories that a server of another user can enter too; pytest's own are closed to it under root."""
-    made: list[Path] = []
-    memory = DISK_IN_MEMORY
-    is_roomy = memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FREE_MIN and os.access(memory, os.W_OK)
-
-    def make() -> Path:
-        made.append(Path(tempfile.mkdtemp(prefix="kimp-test-", dir=memory if is_roomy else None)))
-        made[-1].chmod(0o755)
-        return made[-1]
-
-    yield make
-    for directory in made:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def server(new_directory: Callable[[], Path]) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(new_directory()) as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
-def names() -> Iterator[str]:
-    return (f"collected_{number}" for number in count())
-
-
 @pytest.fixture
-def url(server: EmbeddedServer, names: Iterator[str], run: Run) -> str:
-    """A database of the test's own without any table."""
-    name = next(names)
-
-    async def create() -> None:
-        connection = await asyncpg.connect(server.url.get_secret_value())
-        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        await connection.close()
-
-    run(create())
-    return urlunsplit(urlsplit(server.url.get_secret_value())._replace(path=f"/{name}"))
+def url(empty_url: str) -> str:
+    """A database of the test's own without any table: the collector makes them."""
+    return empty_url
 
 
 class Sql:
