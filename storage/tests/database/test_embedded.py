@@ -14,6 +14,7 @@ import pytest
 from kimp.shared.errors import ConfigurationError
 from kimp.storage.database import binaries
 from kimp.storage.database.embedded import EmbeddedServer
+from kimp.storage.database.place import socket_directory
 from kimp.storage.database.processes import is_postmaster, wait_until
 from kimp.storage.database.server_log import explain
 
@@ -235,6 +236,16 @@ def test_a_strict_umask_does_not_lock_the_server_out(own_directory: Path, run: R
             assert ask(server, run, "SELECT 1") == 1
     finally:
         os.umask(before)
+
+
+def test_a_stopped_server_leaves_no_directory_for_its_socket(own_directory: Path, run: Run) -> None:
+    directory = own_directory / ("long" * 30)
+    with EmbeddedServer(directory) as server:
+        assert ask(server, run, "SELECT 1") == 1
+        socket = socket_directory(directory)
+        assert socket.is_dir()
+        assert not socket.is_relative_to(own_directory)
+    assert not socket.exists()
 
 
 def test_programs_out_of_the_servers_reach_are_copied(own_directory: Path) -> None:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -99,6 +100,7 @@ class EmbeddedServer:
         try:
             self._prepare_directory()
             with FileLock(self.directory / "start.lock"):
+                self._prepare_socket()
                 self._sign_in()
                 if (pid := self.pid) is not None and not processes.wait_until(
                     lambda: self._is_settled(pid), START_S_MAX
@@ -125,6 +127,8 @@ class EmbeddedServer:
             if is_last and pid is not None:
                 processes.stop(pid, self.data)
                 (self.directory / "owner.pid").unlink(missing_ok=True)
+                with suppress(OSError):  # it may stand in the system's temporary directory: leave nothing there
+                    self._socket.rmdir()
             os.close(self._users)
             self._users, self.is_owner = None, False
         if self._process is not None and is_last:
@@ -144,6 +148,8 @@ class EmbeddedServer:
             self.directory.mkdir(parents=True, mode=0o700)
             for path in missing if self._account else ():
                 path.chmod(0o755)  # whatever the umask: the server's user has to get through
+
+    def _prepare_socket(self) -> None:
         owner = self._account.pw_uid if self._account else os.geteuid()
         if not self._socket.is_dir():
             self._socket.mkdir(mode=0o700)
