@@ -69,9 +69,7 @@ class ExitValidator:
 
     def net(self, position: Position, korea: Book, abroad: Book, krw_rate: Decimal) -> Decimal | None:
         """What closing the whole pair at executable prices would leave, in KRW; ``None`` when a book is too thin."""
-        terms = self._terms if position is self._judged else None
-        if terms is None:
-            terms = self._terms_of(position)
+        terms = self._terms_of(position)
         ours = korea.vwap(terms.korea_side, terms.korea_quantity)
         theirs = abroad.vwap(terms.abroad_side, terms.abroad_quantity)
         if ours is None or theirs is None:
