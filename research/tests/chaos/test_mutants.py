@@ -67,7 +67,7 @@ class ResendsTheSame(OrderExecutor):
     def on_answer(self, client_id: str, outcome: Outcome, at: int) -> None:
         super().on_answer(client_id, outcome, at)
         if isinstance(outcome, Unknown):
-            self._out.place((self._state.orders[client_id].order,))
+            self._out.place((self._state.orders[client_id].order,), is_urgent=True)
 
 
 class TrustsDone(OrderExecutor):

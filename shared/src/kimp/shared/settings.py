@@ -184,6 +184,9 @@ class Upbit(Struct, frozen=True, kw_only=True):
 
     rest_url: Annotated[str, Setting("REST base URL.", "URL")] = "https://api.upbit.com"
     ws_url: Annotated[str, Setting("WebSocket URL of quotes.", "URL")] = "wss://api.upbit.com/websocket/v1"
+    ws_private_url: Annotated[str, Setting("WebSocket URL of our own orders and balances.", "URL")] = (
+        "wss://api.upbit.com/websocket/v1/private"
+    )
     access_key: Annotated[
         SecretStr, Setting("API key; needed for real orders only, and must not permit withdrawal.")
     ] = SecretStr()
@@ -210,6 +213,45 @@ class Binance(Struct, frozen=True, kw_only=True):
         SecretStr()
     )
     secret_key: Annotated[SecretStr, Setting("Signs requests; never sent, never shown.")] = SecretStr()
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """The running trader: what it trades, how it watches the venues, and what it keeps."""
+
+    coins: Annotated[str, Setting("Coins to trade, separated by commas: `BTC,ETH`. They share one capital.")] = "BTC"
+    live_enabled: Annotated[
+        bool, Setting("Permit `kimp trade --mode live` at all; the flag and a typed confirmation are needed as well.")
+    ] = False
+    reconcile_s: Annotated[
+        int, Setting("How often balances, positions and fills are compared with the venues' word.", "s", 5, 3_600)
+    ] = 30
+    countdown_s: Annotated[
+        int,
+        Setting(
+            "Binance cancels what rests there when it has not heard from us for so long; 0 never asks for it.",
+            "s",
+            0,
+            3_600,
+        ),
+    ] = 120
+    flight_days: Annotated[
+        int, Setting("How long the engine's inputs are kept for `kimp replay`; 0 records none.", "days", 0, 3_650)
+    ] = 3
+    mirror: Annotated[bool, Setting("Copy the journal into the database, for reports and dashboards.")] = True
+
+
+class Paper(Struct, frozen=True, kw_only=True):
+    """What the virtual exchange of paper trading starts with, and how far away it is."""
+
+    krw: Annotated[Decimal, Setting("Won on the virtual Upbit at the first start.", "KRW", 0, 10**12)] = Decimal(
+        10_000_000
+    )
+    usdt: Annotated[Decimal, Setting("Tether on the virtual Binance at the first start.", "USDT", 0, 10**9)] = Decimal(
+        7_000
+    )
+    latency_ms: Annotated[
+        int, Setting("One way to the virtual venues: 25 ms is an ordinary home line to the real ones.", "ms", 0, 10_000)
+    ] = 25
 
 
 class Database(Struct, frozen=True, kw_only=True):
@@ -319,6 +361,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     execution: Execution = Execution()
     upbit: Upbit = Upbit()
     binance: Binance = Binance()
+    trade: Trade = Trade()
+    paper: Paper = Paper()
     fx: Fx = Fx()
     database: Database = Database()
     collect: Collect = Collect()

@@ -92,7 +92,7 @@ class OrderExecutor:
             order = Order(client_id, leg.instrument_id, leg.side, leg.quantity, leg.limit, reduce_only=leg.reduce_only)
             self._out.record(OrderIntended(at, order, slot.key, signal_id, purpose, leg.reference))
             orders.append(order)
-        self._out.place(tuple(orders))
+        self._out.place(tuple(orders), is_urgent=purpose is not Purpose.ENTER)
         for order in orders:
             self._out.timer(ORDER_TIMER + order.client_id, at + self._settings.answer_timeout)
 

@@ -23,9 +23,9 @@ class Outbox:
         self._state.apply(record)
         self._effects.append(Append(record))
 
-    def place(self, orders: tuple[Order, ...]) -> None:
+    def place(self, orders: tuple[Order, ...], *, is_urgent: bool) -> None:
         """Send these orders at once."""
-        self._effects.append(PlaceOrders(orders))
+        self._effects.append(PlaceOrders(orders, is_urgent))
 
     def query(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
         """Ask the venue what became of an order."""

@@ -20,7 +20,7 @@ from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.orders import ClientId, Order, Rejected, Unknown
 from kimp.shared.domain.signals import Direction, Exit, Signal
 from kimp.shared.domain.time import DAY, HOUR, MINUTE, Nanos, from_datetime
-from kimp.shared.ports.strategy import MarketView, PositionView, Strategy
+from kimp.shared.ports.strategy import Condition, MarketView, PositionView, Strategy
 
 CHOSEN_SEED = 7
 """Chosen by looking: three pairs close and the fourth is under water at the end, which is how the real thing feels."""
@@ -71,6 +71,15 @@ class ImpatientHand:
             if is_evening and view.at - position.opened_at < DAY:
                 return Exit(IMPATIENT)
         return self._strategy.decide(view, position)
+
+    def explain(self, view: MarketView, position: PositionView | None) -> tuple[Condition, ...]:
+        """The strategy's own comparisons."""
+        return self._strategy.explain(view, position)
+
+    @property
+    def warm_up(self) -> Nanos:
+        """As the strategy."""
+        return self._strategy.warm_up
 
 
 @dataclass(slots=True)

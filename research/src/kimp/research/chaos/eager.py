@@ -7,7 +7,7 @@ from decimal import Decimal
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.signals import Direction, Enter, Exit, Hold, Signal
 from kimp.shared.domain.time import Nanos
-from kimp.shared.ports.strategy import MarketView, PositionView
+from kimp.shared.ports.strategy import Condition, MarketView, PositionView
 
 FULL = Decimal("0.9")
 """Above this share of a full position no further tranche is asked for."""
@@ -40,3 +40,12 @@ class EagerStrategy:
         if self.share < ONE and is_good and position.filled_share < FULL:
             return Enter(self.direction, "eager", self.share)
         return Exit("eager")
+
+    def explain(self, view: MarketView, position: PositionView | None) -> tuple[Condition, ...]:  # noqa: ARG002
+        """There is nothing to explain."""
+        return ()
+
+    @property
+    def warm_up(self) -> Nanos:
+        """Needs no past."""
+        return 0

@@ -18,9 +18,13 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class PlaceOrders(msgspec.Struct, frozen=True):
-    """Send all of these at once; their answers come back one by one as ``OrderAnswered``."""
+    """Send all of these at once; their answers come back one by one as ``OrderAnswered``.
+
+    Urgent ones leave a position or repair one, and may use the request budget reserved for that.
+    """
 
     orders: tuple[Order, ...]
+    is_urgent: bool = False
 
 
 class QueryOrder(msgspec.Struct, frozen=True):

@@ -42,6 +42,19 @@ class PositionView(msgspec.Struct, frozen=True, gc=False):
     filled_share: Decimal
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """One comparison behind a decision, for people: ``actual`` is compared with ``needed`` by ``relation`` (``>``, ``<``).
+
+    ``None`` means not known (yet), and then it does not hold. Fractions and KRW as in the views.
+    """
+
+    name: str
+    actual: Decimal | None
+    relation: str
+    needed: Decimal | None
+    holds: bool
+
+
 class Strategy(Protocol):
     """Decides; keeps state only as a fold over the views it was given, so that replaying history restores it."""
 
@@ -56,4 +69,13 @@ class Strategy(Protocol):
 
     def decide(self, view: MarketView, position: PositionView | None) -> Signal:
         """What to do now; without side effects."""
+        ...
+
+    def explain(self, view: MarketView, position: PositionView | None) -> tuple[Condition, ...]:
+        """Every comparison ``decide`` makes or would make on these views, with its figures; without side effects."""
+        ...
+
+    @property
+    def warm_up(self) -> Nanos:
+        """How much history its windows need before it may be asked; zero without windows."""
         ...

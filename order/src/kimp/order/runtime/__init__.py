@@ -1,0 +1,1 @@
+"""The live shell around the pure engine: inbox, journal, mirror, reconciliation, preflight, supervision."""

@@ -1,0 +1,1 @@
+"""The virtual exchange: matching of the simulated venue behind the ``Exchange`` port and on the venues' own wire."""
