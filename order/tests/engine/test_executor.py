@@ -269,7 +269,7 @@ def test_a_plan_that_no_venue_would_take_anything_of_sends_nothing_and_ends_at_o
     bench.opened()
     entered = bench.of(PlanMade)[0].plan
     plan = replace(entered, signal_id="by hand", action=Action.EXIT, legs=())
-    bench.engine.executor.begin(bench.slot, plan)
+    bench.engine.executor.begin(bench.slot, plan, Purpose.ENTER)
     bench.quote()
     assert bench.phase is Phase.OPEN
     assert len(bench.placed) == 2
@@ -516,7 +516,9 @@ def test_a_plan_of_one_leg_runs_through_the_same_executor() -> None:
     def run(action: Action, side: Side, at: int) -> None:
         legs = (LegPlan(leg.id, side, Decimal("0.5"), Decimal(3_000), Decimal(3_000), action is Action.EXIT),)
         executor.begin(
-            slot, Plan(f"{action}", "solo", "ETH", action, LONG, legs, at, Decimal(1400), Decimal(1400), "told to")
+            slot,
+            Plan(f"{action}", "solo", "ETH", action, LONG, legs, at, Decimal(1400), Decimal(1400), "told to"),
+            Purpose.ENTER if action is Action.ENTER else Purpose.EXIT,
         )
         (order,) = next(effect.orders for effect in out.drain() if isinstance(effect, PlaceOrders))
         executor.on_answer(order.client_id, Accepted("v"), at)
@@ -546,14 +548,14 @@ def test_beginning_with_orders_in_flight_is_a_bug(bench: Any) -> None:
     bench.enter()
     plan = bench.of(PlanMade)[0].plan
     with pytest.raises(AssertionError, match="in flight"):
-        bench.engine.executor.begin(bench.slot, plan)
+        bench.engine.executor.begin(bench.slot, plan, Purpose.ENTER)
 
 
 def test_using_a_signal_twice_is_a_bug(bench: Any) -> None:
     for order in bench.enter():
         bench.reject(order)
     with pytest.raises(AssertionError, match="consumed"):
-        bench.engine.executor.begin(bench.slot, bench.of(PlanMade)[0].plan)
+        bench.engine.executor.begin(bench.slot, bench.of(PlanMade)[0].plan, Purpose.ENTER)
 
 
 def test_the_switch_is_journaled(bench: Any) -> None:

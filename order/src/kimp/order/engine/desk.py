@@ -19,14 +19,17 @@ from kimp.shared.domain.books import Book
 from kimp.shared.domain.fx import USD
 from kimp.shared.domain.instruments import InstrumentId, Pair, Side
 from kimp.shared.domain.money import ONE, ZERO
-from kimp.shared.domain.positions import Action, ExitVerdict, LegPlan, Plan, Position
+from kimp.shared.domain.positions import Action, ExitVerdict, LegPlan, Plan, Position, Purpose
 from kimp.shared.domain.premium import KimpCalculator
 from kimp.shared.domain.signals import Direction, Enter, Exit, Refusal, Signal
 from kimp.shared.domain.time import Nanos
-from kimp.shared.messages.events import PositionSeen
-from kimp.shared.messages.notices import PositionMismatch
-from kimp.shared.messages.records import Phase
+from kimp.shared.messages.events import CloseOrdered, PositionSeen
+from kimp.shared.messages.notices import CloseRefused, PositionMismatch
+from kimp.shared.messages.records import CloseTaken, Phase
 from kimp.shared.ports.strategy import MarketView, PositionView, Strategy
+
+OVERRIDE_REASON = "owner_override"
+"""Why a pair is over that its owner closed whatever it cost."""
 
 # Looking up an enum's member costs as much as the rest of the comparison, and this is asked at every quote.
 _FLAT, _OPEN = Phase.FLAT, Phase.OPEN
@@ -108,6 +111,37 @@ class PairDesk:
             out.notify(PositionMismatch(self.slot.key, seen.instrument_id, ours, seen.quantity))
             self._executor.doubt(seen.instrument_id)
 
+    def close_anyway(self, order: CloseOrdered, out: Outbox) -> None:
+        """Close the pair at the market because its owner says so, at a loss if need be; the ledger carries the label.
+
+        Only what would make the order meaningless stops it: nothing held, an order still in flight, no good quotes.
+        """
+        refusals = self._close_refusals(order.at)
+        codes = tuple(refusal.value for refusal in refusals)
+        out.record(CloseTaken(order.at, order.command_id, self.slot.key, order.actor, order.reason, codes))
+        if refusals:
+            self._refuse(refusals)
+            out.notify(CloseRefused(self.slot.key, order.command_id, codes))
+            return
+        position = self.slot.position
+        assert position is not None, "nothing held is a refusal"
+        books = {leg.id: self.market.books[leg.id] for leg in (self.pair.korea, self.pair.abroad)}
+        limits = {}
+        for leg in (self.pair.korea, self.pair.abroad):
+            side = Side.SELL if position.leg(leg.id).quantity > ZERO else Side.BUY
+            limits[leg.id] = worst_limit(leg, books[leg.id].touch(side), side, self._settings.override_slippage)
+        legs = self._exit_legs(position, limits, books)
+        self._begin(Action.EXIT, position.direction, legs, order.at, OVERRIDE_REASON, Purpose.OVERRIDE)
+
+    def _close_refusals(self, at: Nanos) -> tuple[Refusal, ...]:
+        if self.slot.position is None:
+            return (Refusal.NOT_HELD,)
+        if self.slot.unsettled or self.slot.phase is not _OPEN:
+            return (Refusal.ORDER_UNKNOWN,)
+        if self.market.is_down(self.pair):
+            return (Refusal.VENUE_UNAVAILABLE,)
+        return self.market.undecidable(self.pair, at)
+
     # -- what the strategy sees ------------------------------------------------------------------------------------
 
     def _view(self, at: Nanos, ask: Decimal, bid: Decimal, perp_bid: Decimal, perp_ask: Decimal) -> MarketView:
@@ -172,7 +206,7 @@ class PairDesk:
             LegPlan(self._korea_id, side, sizing.quantity, korea_limit, korea.mid()),
             LegPlan(self._abroad_id, side.opposite, sizing.quantity, abroad_limit, abroad.mid()),
         )
-        self._begin(Action.ENTER, signal.direction, legs, at, signal.reason)
+        self._begin(Action.ENTER, signal.direction, legs, at, signal.reason, Purpose.ENTER)
 
     def _entry_refusals(self, at: Nanos) -> tuple[Refusal, ...]:
         own = entry_refusals(self._state, self.slot, self._settings, at)
@@ -213,7 +247,7 @@ class PairDesk:
         if self._cannot_afford(legs):
             self._refuse((Refusal.CANNOT_AFFORD,))
             return
-        self._begin(Action.EXIT, position.direction, legs, at, signal.reason)
+        self._begin(Action.EXIT, position.direction, legs, at, signal.reason, Purpose.EXIT)
 
     def _exit_refusals(self, at: Nanos) -> tuple[Refusal, ...]:
         """What makes an exit impossible or pointless right now; a stop is none of it."""
@@ -259,7 +293,15 @@ class PairDesk:
 
     # -- both ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, action: Action, direction: Direction, legs: tuple[LegPlan, ...], at: Nanos, reason: str) -> None:
+    def _begin(
+        self,
+        action: Action,
+        direction: Direction,
+        legs: tuple[LegPlan, ...],
+        at: Nanos,
+        reason: str,
+        purpose: Purpose,
+    ) -> None:
         signal_id = f"{self.slot.key}:{action.value}:{at}"
         if signal_id in self._state.consumed:
             self._refuse((Refusal.SIGNAL_CONSUMED,))
@@ -276,7 +318,7 @@ class PairDesk:
             self.market.rates[self._signal_asset].value,
             reason,
         )
-        self._executor.begin(self.slot, plan)
+        self._executor.begin(self.slot, plan, purpose)
 
     def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
         self.last_refusals = refusals

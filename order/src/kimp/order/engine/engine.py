@@ -21,6 +21,7 @@ from kimp.shared.domain.instruments import Pair
 from kimp.shared.messages.effects import Effect
 from kimp.shared.messages.events import (
     ClockMeasured,
+    CloseOrdered,
     Event,
     FeedBack,
     FeedLost,
@@ -87,6 +88,7 @@ class TradingEngine:
             VenueChanged: self.market.note,
             ClockMeasured: self.market.note,
             SwitchChanged: self._on_switch,
+            CloseOrdered: self._on_close_ordered,
             TimerFired: self._on_timer,
         }
 
@@ -123,6 +125,13 @@ class TradingEngine:
     def _on_switch(self, event: SwitchChanged) -> None:
         if event.is_resume or event.state is not self.state.switch:
             self._out.record(SwitchSet(event.at, event.state, event.is_resume))
+
+    def _on_close_ordered(self, event: CloseOrdered) -> None:
+        if event.command_id in self.state.commands:
+            return
+        desk = next((desk for desk in self.desks if desk.slot.key == event.slot), None)
+        if desk is not None:
+            desk.close_anyway(event, self._out)
 
     def _on_position_seen(self, event: PositionSeen) -> None:
         for desk in self.desks:

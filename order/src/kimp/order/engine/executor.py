@@ -71,11 +71,10 @@ class OrderExecutor:
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def begin(self, slot: Slot, plan: Plan) -> None:
+    def begin(self, slot: Slot, plan: Plan, purpose: Purpose) -> None:
         """Journal the plan and every intent, then send all legs in one effect."""
         assert not slot.unsettled, f"{slot.key} still has orders in flight"
         assert plan.signal_id not in self._state.consumed, f"signal {plan.signal_id} was consumed before"
-        purpose = Purpose.ENTER if plan.action is Action.ENTER else Purpose.EXIT
         self._out.record(PlanMade(plan.decided_at, plan))
         if plan.legs:
             self._send(slot, plan.legs, purpose, plan.decided_at)

@@ -22,6 +22,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
         ``capital_share`` of each venue's money may be committed; ``leverage`` divides the margin a contract needs.
     Prices
         ``slippage_max`` is how far beyond the touch an entry may fill, and the most an exit gives away beyond its VWAP.
+        ``override_slippage`` is how far beyond the touch a pair is closed that its owner orders to be closed.
     Data gates
         A book older than ``book_age_max`` or legs more than ``leg_skew_max`` apart are not decided on; ``quarantine``
         is the distrust after a reconnect; a venue clock further off than ``clock_skew_max`` risks −1021 and wrong ages.
@@ -45,6 +46,7 @@ class EngineSettings(msgspec.Struct, frozen=True):
     capital_share: Decimal = Decimal("0.95")
     leverage: Decimal = ONE
     slippage_max: Decimal = Decimal("0.002")
+    override_slippage: Decimal = Decimal("0.01")
     book_age_max: Nanos = 5 * SECOND
     leg_skew_max: Nanos = SECOND
     quarantine: Nanos = 5 * SECOND

@@ -20,6 +20,7 @@ from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.events import SwitchState
 from kimp.shared.messages.records import (
+    CloseTaken,
     FillBooked,
     FundingBooked,
     FundsBooked,
@@ -105,6 +106,7 @@ class EngineState:
         self.ledger = Ledger()
         self.switch = SwitchState.ACTIVE
         self.consumed: set[str] = set()
+        self.commands: set[str] = set()
         self.entry_times: list[Nanos] = []
         self.version = 0
 
@@ -135,6 +137,8 @@ class EngineState:
                 self._phase(record)
             case SwitchSet(state=state, is_resume=is_resume):
                 self._turn(state, is_resume=is_resume)
+            case CloseTaken(command_id=command_id):
+                self.commands.add(command_id)
             case _:
                 assert_never(record)
 

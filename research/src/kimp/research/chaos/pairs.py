@@ -52,7 +52,7 @@ def pairs_of(case: Case) -> list[PairMoney]:
         signal_id = intent.signal_id if intent else known.signal_id if known else UNCLAIMED
         money = pairs.setdefault(signal_id, PairMoney(signal_id))
         _take(case, money, fill)
-        money.is_labelled |= intent is None or intent.purpose is Purpose.REPAIR
+        money.is_labelled |= intent is None or intent.purpose in (Purpose.REPAIR, Purpose.OVERRIDE)
     for plan in case.plans:
         left = pairs.get(case.pair_of.get(plan.signal_id, UNCLAIMED))
         if plan.action is Action.EXIT and left is not None:

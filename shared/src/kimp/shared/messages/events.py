@@ -122,6 +122,19 @@ class SwitchChanged(msgspec.Struct, frozen=True, tag=True):
     is_resume: bool = False
 
 
+class CloseOrdered(msgspec.Struct, frozen=True, tag=True):
+    """The owner wants a pair closed at the market, at a loss if need be: the typed, audited override of "never at a loss".
+
+    ``command_id`` is made by whoever took the order, so that one that arrives twice counts once.
+    """
+
+    at: Nanos
+    command_id: str
+    slot: str
+    actor: str
+    reason: str
+
+
 class TimerFired(msgspec.Struct, frozen=True, tag=True):
     """A moment the engine asked to be woken at has come."""
 
@@ -142,5 +155,6 @@ Event = (
     | VenueChanged
     | ClockMeasured
     | SwitchChanged
+    | CloseOrdered
     | TimerFired
 )

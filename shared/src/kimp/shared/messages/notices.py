@@ -92,6 +92,14 @@ class ForcedLoss(msgspec.Struct, frozen=True, tag=True):
     cause: str
 
 
+class CloseRefused(msgspec.Struct, frozen=True, tag=True):
+    """The owner's order to close could not be followed now, and why."""
+
+    slot: str
+    command_id: str
+    refusals: tuple[str, ...]
+
+
 Notice = (
     PairOpened
     | PairClosed
@@ -102,4 +110,5 @@ Notice = (
     | ForeignFill
     | PositionMismatch
     | ForcedLoss
+    | CloseRefused
 )

@@ -119,6 +119,17 @@ class SwitchSet(msgspec.Struct, frozen=True, tag=True):
     is_resume: bool = False
 
 
+class CloseTaken(msgspec.Struct, frozen=True, tag=True):
+    """The owner's order to close a pair whatever it costs, and why it could not be followed (empty when it was)."""
+
+    at: Nanos
+    command_id: str
+    slot: str
+    actor: str
+    reason: str
+    refusals: tuple[str, ...] = ()
+
+
 Record = (
     PlanMade
     | OrderIntended
@@ -130,4 +141,5 @@ Record = (
     | FundsBooked
     | PhaseEntered
     | SwitchSet
+    | CloseTaken
 )
