@@ -6,8 +6,10 @@ asking changes nothing and may be done as often as one likes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from operator import gt, le, lt
+from types import MappingProxyType
 from typing import ClassVar
 
 from kimp.research.strategies.filters import Zone, distant_level, is_beyond, is_surging, pays_funding
@@ -15,6 +17,7 @@ from kimp.research.strategies.reasons import HOLDS, Reason
 from kimp.research.strategies.settings import KimpSettings
 from kimp.research.strategies.windows import Frame, RollingMoments, RollingQuantile
 from kimp.shared.domain.signals import Direction, Hold
+from kimp.shared.ports.strategy import Condition as Comparison
 from kimp.shared.ports.strategy import MarketView
 
 # Looked up once: an enum key costs more to hash than the comparison it would explain.
@@ -38,6 +41,10 @@ class Condition:
         """The reason to wait, or ``None`` when the condition holds."""
         raise NotImplementedError
 
+    def explain(self, premium: Decimal, view: MarketView, /) -> Comparison:
+        """The comparison that ``missing`` makes, with its figures; it holds exactly when nothing is missing."""
+        raise NotImplementedError
+
 
 class LevelCondition(Condition):
     """The premium is beyond a line in its own chart: ``level`` (fraction), ``None`` while warming up."""
@@ -54,6 +61,11 @@ class LevelCondition(Condition):
         if level is None:
             return _PREMIUM_WARMING_UP
         return None if is_beyond(premium, level, self.zone) else self._missed
+
+    def explain(self, premium: Decimal, _view: MarketView, /) -> Comparison:
+        # An infinite premium passes any level and still is none to enter at: see ``KimpStrategy``.
+        usable = premium if premium.is_finite() else None
+        return compared(f"premium_{self.kind}", usable, ">" if self.zone is Zone.ABOVE else "<", self.level)
 
 
 class BeyondThreshold(LevelCondition):
@@ -111,6 +123,11 @@ class FundingIncome(Condition):
             return _FUNDING_UNKNOWN
         return None if pays_funding(rate, self._direction, self._minimum) else _FUNDING_MISSED
 
+    def explain(self, _premium: Decimal, view: MarketView, /) -> Comparison:
+        rate = view.funding_rate
+        income = rate if rate is None or self._direction is Direction.LONG_PREMIUM else -rate
+        return compared("funding_income", income, ">", self._minimum)
+
 
 class CalmExchangeRate(Condition):
     """USD/KRW has not just jumped."""
@@ -132,6 +149,22 @@ class CalmExchangeRate(Condition):
         if mean is None:
             return _FX_WARMING_UP
         return _USDKRW_SURGING if is_surging(rate, mean, self._factor) else None
+
+    def explain(self, _premium: Decimal, view: MarketView, /) -> Comparison:
+        mean = self._window.mean
+        return compared("usdkrw", view.usdkrw, "<=", None if mean is None else mean * self._factor)
+
+
+def compared(name: str, actual: Decimal | None, relation: str, needed: Decimal | None) -> Comparison:
+    """One comparison with its answer; what is not known, or no number, does not hold."""
+    try:
+        holds = actual is not None and needed is not None and _HOLDS[relation](actual, needed)
+    except InvalidOperation:  # NaN, which compares with nothing
+        holds = False
+    return Comparison(name, actual, relation, needed, holds)
+
+
+_HOLDS: Mapping[str, Callable[[Decimal, Decimal], bool]] = MappingProxyType({">": gt, "<": lt, "<=": le})
 
 
 def conditions_of(settings: KimpSettings) -> tuple[Condition, ...]:

@@ -32,6 +32,7 @@ from kimp.research.strategies.conditions import (
     BeyondZScore,
     Condition,
     LevelCondition,
+    compared,
     conditions_of,
     strictest_level,
 )
@@ -40,6 +41,8 @@ from kimp.research.strategies.reasons import HOLDS, ExitReason, Reason
 from kimp.research.strategies.settings import KimpSettings
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.signals import Direction, Enter, Exit, Hold, Signal
+from kimp.shared.domain.time import HOUR, Nanos
+from kimp.shared.ports.strategy import Condition as Comparison
 from kimp.shared.ports.strategy import MarketView, PositionView
 
 _NET_UNKNOWN = HOLDS[Reason.NET_UNKNOWN]
@@ -105,6 +108,31 @@ class KimpStrategy:
         except InvalidOperation:  # something compared was NaN; the data gates should let none through
             return _NOT_A_NUMBER
 
+    def explain(self, view: MarketView, position: PositionView | None) -> tuple[Comparison, ...]:
+        """Every comparison behind ``decide``, those it would make after the first that fails included.
+
+        Flat: it enters when all hold. In position: it leaves when ``net_target`` holds, or both ``breakout_`` ones; it
+        adds when it does not leave, the net is known and all ``add_`` ones hold. Money in KRW, the rest as fractions;
+        ``funding_income`` is the rate with the sign of what we receive.
+        """
+        if position is None:
+            return self._explain_entry(view)
+        exits = self._explain_exit(view, position)
+        if position.direction is not self._direction:
+            return exits
+        return exits + self._explain_addition(view, position)
+
+    @property
+    def warm_up(self) -> Nanos:
+        """The longest span of its windows: after so much history a fresh strategy knows what a running one does."""
+        settings = self.settings
+        spans = (
+            settings.window_hours if settings.percentile is not None or settings.z_score is not None else 0,
+            settings.fx_window_hours if settings.fx_surge is not None else 0,
+            settings.band_hours if settings.breakout_net is not None else 0,
+        )
+        return max(spans) * HOUR
+
     def levels(self) -> Levels:
         """The lines to draw into the premium chart, as they stand after the last view observed."""
         direction, zone = self._direction, self.settings.zone
@@ -162,6 +190,44 @@ class KimpStrategy:
         if self._further.missing(premium, view) or self._missing(premium, view):
             return None
         return Enter(self._direction, SECOND_TRANCHE, share)
+
+    # -- explaining: never on the way to an order, so clarity goes before speed ---------------------------------------
+
+    def _explain_entry(self, view: MarketView) -> tuple[Comparison, ...]:
+        premium = self._entry_premium(view)
+        return tuple(condition.explain(premium, view) for condition in self._conditions)
+
+    def _explain_exit(self, view: MarketView, position: PositionView) -> tuple[Comparison, ...]:
+        net, capital, settings = position.net, position.capital, self.settings
+        is_other_way = position.direction is not self._direction
+        target = settings.target_net
+        if is_other_way and target is None:
+            target = settings.breakout_net
+        if net is not None and not net.is_finite():
+            net = None
+        comparisons = () if target is None else (compared("net_target", net, ">", capital * target),)
+        if self._band is None or settings.breakout_net is None or is_other_way:
+            return comparisons
+        band = self._band.explain(self._exit_premium(view), view)
+        return (
+            *comparisons,
+            compared("breakout_net", net, ">", capital * settings.breakout_net),
+            msgspec.structs.replace(band, name="breakout_band"),
+        )
+
+    def _explain_addition(self, view: MarketView, position: PositionView) -> tuple[Comparison, ...]:
+        if self._further is None:
+            return ()
+        # second_tranche(): on once more than half of it is, so it is missing while less than this is on.
+        half_of_second = (ONE - self.settings.first_share) / 2
+        room = compared("add_share", position.filled_share, "<", ONE - half_of_second)
+        further = self._further.explain(self._entry_premium(view), view)
+        needed = (further, *self._explain_entry(view))
+        names = ("add_further", *(f"add_{comparison.name}" for comparison in needed[1:]))
+        return (
+            room,
+            *(msgspec.structs.replace(one, name=name) for one, name in zip(needed, names, strict=True)),
+        )
 
 
 def _second_level(settings: KimpSettings) -> BeyondZScore | None:
