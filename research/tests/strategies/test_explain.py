@@ -139,3 +139,43 @@ def test_warm_up_is_the_longest_window_in_use() -> None:
     assert build("roadmap", fx_surge="1.001").warm_up == 12 * HOUR
     assert build("roadmap", fx_surge="1.001", breakout_net="null", percentile="0.2").warm_up == 720 * HOUR
     assert build("low_entry", breakout_net="0.005").warm_up == 20 * HOUR
+
+
+def warmed(strategy: KimpStrategy, *premiums: str) -> KimpStrategy:
+    for hour, premium in enumerate(premiums):
+        strategy.observe(MarketView(START + hour * HOUR, Decimal(premium), Decimal(premium), None, Decimal(1400)))
+    return strategy
+
+
+def held(net: str, share: str = "1") -> PositionView:
+    return PositionView(LONG, START, Decimal(net), Decimal(1_000_000), Decimal(share))
+
+
+def agreed(strategy: KimpStrategy, view: MarketView, position: PositionView | None) -> type[Signal]:
+    """The decision, after the explanation was found to say the same."""
+    decided = type(strategy.decide(view, position))
+    assert decided is expected(strategy.explain(view, position), position)
+    return decided
+
+
+def test_a_dollar_exactly_at_its_limit_is_told_as_calm() -> None:
+    strategy = warmed(build("low_entry", fx_surge="1", fx_window_hours=3), "0", "0", "0")
+    view = MarketView(START + DAY, Decimal(0), Decimal(0), None, Decimal(1400))
+    assert agreed(strategy, view, None) is Enter
+    assert strategy.explain(view, None)[-1] == Condition("usdkrw", Decimal(1400), "<=", Decimal(1400), True)
+
+
+@pytest.mark.parametrize(("share", "decision"), [("0.4", Enter), ("0.69", Enter), ("0.7", Hold), ("1", Hold)])
+def test_the_second_tranche_is_told_as_missing_until_half_of_it_is_on(share: str, decision: type[Signal]) -> None:
+    strategy = build("low_entry", z_score="0.5", z_score_add="1", window_hours=4, funding_min="null")
+    warmed(strategy, "0.001", "0.003", "0.001", "0.003")
+    view = MarketView(START + DAY, Decimal("-0.005"), Decimal("-0.005"), None, None)
+    assert agreed(strategy, view, held("0", share)) is decision
+
+
+@pytest.mark.parametrize(("leave", "decision"), [("0.01", Exit), ("0.001", Hold)])
+def test_a_breakout_is_told_at_the_premium_one_leaves_at(leave: str, decision: type[Signal]) -> None:
+    strategy = build("low_entry", breakout_net="0.005", band_hours=4)
+    warmed(strategy, "0.001", "0.003", "0.001", "0.003")
+    view = MarketView(START + DAY, Decimal("0.02") if decision is Hold else Decimal(0), Decimal(leave), None, None)
+    assert agreed(strategy, view, held("6000")) is decision
