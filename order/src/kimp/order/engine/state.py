@@ -97,7 +97,9 @@ class Slot:
 
 
 class EngineState:
-    """Slots, orders, ledger, switch. ``version`` grows with every record, for caches."""
+    """Slots, orders, ledger, switch. ``version`` grows with every record, for caches; ``commands`` are the owner's
+    orders to close, by id, with why they could not be followed.
+    """
 
     def __init__(self, slots: Iterable[Slot]) -> None:
         self.slots: dict[str, Slot] = {slot.key: slot for slot in slots}
@@ -106,7 +108,7 @@ class EngineState:
         self.ledger = Ledger()
         self.switch = SwitchState.ACTIVE
         self.consumed: set[str] = set()
-        self.commands: set[str] = set()
+        self.commands: dict[str, tuple[str, ...]] = {}
         self.entry_times: list[Nanos] = []
         self.version = 0
 
@@ -137,8 +139,8 @@ class EngineState:
                 self._phase(record)
             case SwitchSet(state=state, is_resume=is_resume):
                 self._turn(state, is_resume=is_resume)
-            case CloseTaken(command_id=command_id):
-                self.commands.add(command_id)
+            case CloseTaken(command_id=command_id, refusals=refusals):
+                self.commands[command_id] = refusals
             case _:
                 assert_never(record)
 
