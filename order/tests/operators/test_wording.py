@@ -7,6 +7,8 @@ import pytest
 
 from kimp.order.operators.notifier import LogNotifier
 from kimp.order.operators.wording import Language, Weight, weight, worded
+from kimp.shared.domain.instruments import Venue
+from kimp.shared.domain.money import Amount
 from kimp.shared.domain.positions import Breakdown
 from kimp.shared.domain.signals import Direction
 from kimp.shared.messages import notices as told
@@ -25,6 +27,10 @@ NOTICES: list[Notice] = [
     told.PositionMismatch(SLOT, "upbit:KRW-BTC", Decimal("0.06"), Decimal("0.05")),
     told.ForcedLoss(SLOT, "s", Decimal(-12345), "owner_override"),
     told.CloseRefused(SLOT, "c1", ("not_held",)),
+    told.StrayOrder("binance:BTCUSDT", "kimp-1-0-0", is_ours=True),
+    told.FundsFound(Venue.UPBIT, Amount(Decimal(-5000), "KRW")),
+    told.VenueTurned(Venue.UPBIT, is_available=False, reason="timeout"),
+    told.PartFailed("mirror", "ValueError: no", 3),
 ]
 
 
@@ -51,7 +57,7 @@ def test_a_closed_pair_names_parts_that_add_up() -> None:
 
 def test_what_needs_a_person_is_an_alarm() -> None:
     alarms = {type(notice).__name__ for notice in NOTICES if weight(notice) is Weight.ALARM}
-    assert alarms == {"RepairFailing", "OrderUnresolved", "ForeignFill", "PositionMismatch", "ForcedLoss"}
+    assert alarms == {"RepairFailing", "OrderUnresolved", "ForeignFill", "PositionMismatch", "ForcedLoss", "StrayOrder"}
 
 
 def test_the_log_notifier_takes_every_notice() -> None:

@@ -10,14 +10,18 @@ from kimp.shared.messages.notices import (
     CloseRefused,
     ForcedLoss,
     ForeignFill,
+    FundsFound,
     LegNaked,
     LegRepaired,
     Notice,
     OrderUnresolved,
     PairClosed,
     PairOpened,
+    PartFailed,
     PositionMismatch,
     RepairFailing,
+    StrayOrder,
+    VenueTurned,
 )
 
 
@@ -43,9 +47,11 @@ def weight(notice: Notice) -> Weight:
             return Weight.NEWS
         case PairClosed(is_loss=is_loss):
             return Weight.WARNING if is_loss else Weight.NEWS
-        case LegNaked() | CloseRefused():
+        case VenueTurned(is_available=is_available):
+            return Weight.NEWS if is_available else Weight.WARNING
+        case LegNaked() | CloseRefused() | FundsFound() | PartFailed():
             return Weight.WARNING
-        case RepairFailing() | OrderUnresolved() | ForeignFill() | PositionMismatch() | ForcedLoss():
+        case RepairFailing() | OrderUnresolved() | ForeignFill() | PositionMismatch() | ForcedLoss() | StrayOrder():
             return Weight.ALARM
         case _:
             assert_never(notice)
@@ -65,6 +71,8 @@ def _both(notice: Notice) -> tuple[str, str]:
             return _of_leg(notice)
         case OrderUnresolved() | ForeignFill() | PositionMismatch() | CloseRefused():
             return _of_doubt(notice)
+        case StrayOrder() | FundsFound() | VenueTurned() | PartFailed():
+            return _of_surroundings(notice)
         case _:
             assert_never(notice)
 
@@ -136,6 +144,37 @@ def _of_doubt(notice: OrderUnresolved | ForeignFill | PositionMismatch | CloseRe
             return (
                 f"⚠️ 강제 청산을 실행하지 못했습니다 {slot}: {why} - 다시 시도하세요",
                 f"⚠️ the ordered close could not be followed {slot}: {why} - order it again",
+            )
+        case _:
+            assert_never(notice)
+
+
+def _of_surroundings(notice: StrayOrder | FundsFound | VenueTurned | PartFailed) -> tuple[str, str]:
+    match notice:
+        case StrayOrder(instrument_id=instrument_id, client_id=client_id, is_ours=is_ours):
+            ko = "취소했습니다" if is_ours else "직접 낸 주문인지 확인하세요"
+            en = "ours, cancelled" if is_ours else "not ours; did you place it?"
+            return (
+                f"🚨 장부에 없는 미체결 주문 {instrument_id} {client_id} - {ko}",
+                f"🚨 an order rests that our books do not know {instrument_id} {client_id} - {en}",
+            )
+        case FundsFound(venue=venue, amount=amount):
+            size = f"{amount.value:+f} {amount.asset}"
+            return (
+                f"⚠️ 입출금 반영 {venue.value} {size} - 직접 하신 것이 아니면 거래소를 확인하세요",
+                f"⚠️ funds moved {venue.value} {size} - if that was not you, look at the venue",
+            )
+        case VenueTurned(venue=venue, is_available=True):
+            return f"✅ 거래소 복구 {venue.value} - 대조 완료", f"✅ venue answers again {venue.value} - reconciled"
+        case VenueTurned(venue=venue, reason=reason):
+            return (
+                f"⚠️ 거래소 응답 없음 {venue.value} ({reason}) - 응답할 때까지 진입하지 않습니다",
+                f"⚠️ venue does not answer {venue.value} ({reason}) - no entry until it does",
+            )
+        case PartFailed(part=part, reason=reason, restarts=restarts):
+            return (
+                f"⚠️ 구성 요소 재시작 {part} ({restarts}회): {reason} - 거래는 계속됩니다",
+                f"⚠️ a part was started again {part} ({restarts} times): {reason} - trading goes on",
             )
         case _:
             assert_never(notice)

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import msgspec
 
-from kimp.shared.domain.instruments import InstrumentId
+from kimp.shared.domain.instruments import InstrumentId, Venue
+from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import ClientId
 from kimp.shared.domain.positions import Breakdown
 from kimp.shared.domain.signals import Direction
@@ -100,6 +101,37 @@ class CloseRefused(msgspec.Struct, frozen=True, tag=True):
     refusals: tuple[str, ...]
 
 
+class StrayOrder(msgspec.Struct, frozen=True, tag=True):
+    """An order rests at a venue that our books know nothing of, or know to be over. Ours are cancelled."""
+
+    instrument_id: InstrumentId
+    client_id: ClientId
+    is_ours: bool
+
+
+class FundsFound(msgspec.Struct, frozen=True, tag=True):
+    """The owner's money came in or went out: a balance changed by this, and no trade or funding explains it."""
+
+    venue: Venue
+    amount: Amount
+
+
+class VenueTurned(msgspec.Struct, frozen=True, tag=True):
+    """A venue cannot be asked any more, or answers again."""
+
+    venue: Venue
+    is_available: bool
+    reason: str
+
+
+class PartFailed(msgspec.Struct, frozen=True, tag=True):
+    """Something beside trading (quotes, mirror, pulse) broke and is started again; ``restarts`` is how often so far."""
+
+    part: str
+    reason: str
+    restarts: int
+
+
 Notice = (
     PairOpened
     | PairClosed
@@ -111,4 +143,8 @@ Notice = (
     | PositionMismatch
     | ForcedLoss
     | CloseRefused
+    | StrayOrder
+    | FundsFound
+    | VenueTurned
+    | PartFailed
 )
