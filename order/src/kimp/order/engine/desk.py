@@ -99,6 +99,14 @@ class PairDesk:
             return None
         return self._judge(self.slot.position, at)
 
+    def sight(self, at: Nanos) -> tuple[MarketView, PositionView | None] | None:
+        """What the strategy is shown now, for those who explain decisions; ``None`` while none may be made."""
+        if self.market.undecidable(self.pair, at):
+            return None
+        korea, abroad = self.market.books[self._korea_id], self.market.books[self._abroad_id]
+        touches = korea.asks[0].price, korea.bids[0].price, abroad.bids[0].price, abroad.asks[0].price
+        return self._view(at, *touches), self._position_view(korea, abroad)
+
     def compare(self, seen: PositionSeen, out: Outbox) -> None:
         """Hold a venue's word on a leg against our books; a difference blocks entries until it is gone."""
         if seen.instrument_id not in (self._korea_id, self._abroad_id) or self.slot.unsettled:

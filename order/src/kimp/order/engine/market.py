@@ -123,6 +123,10 @@ class MarketState:
                 refusals.append(Refusal.CLOCK_SKEWED)
         return tuple(dict.fromkeys(refusals))
 
+    def trusted_from(self, instrument_id: InstrumentId) -> Nanos:
+        """When the quarantine of a feed that came back ends; 0 if it never was away."""
+        return self._trusted_from.get(instrument_id, 0)
+
     def is_down(self, pair: Pair) -> bool:
         """Whether either venue is known to be in maintenance: an order to it alone would leave the other leg naked."""
         return bool(self._down) and (pair.korea.venue in self._down or pair.abroad.venue in self._down)
