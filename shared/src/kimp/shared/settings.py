@@ -129,6 +129,9 @@ class Strategy(Struct, frozen=True, kw_only=True):
     preset: Annotated[str, Setting("A named set of that strategy's thresholds, such as `roadmap` or `low_entry`.")] = (
         "roadmap"
     )
+    parameters: Annotated[
+        str, Setting("Single thresholds that differ from the preset's: `threshold=0.005, target_net=0.01`.")
+    ] = ""
     direction: Annotated[
         Literal["LONG_PREMIUM", "SHORT_PREMIUM"],
         Setting(

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from difflib import get_close_matches
 from hashlib import blake2b
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -27,16 +26,14 @@ from kimp.shared.domain.history import Candles, MarketData, Observations
 from kimp.shared.domain.instruments import Pair, binance_perpetual, upbit_spot
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import DAY, MINUTE, Nanos, to_datetime
-from kimp.shared.errors import ConfigurationError, DataError
+from kimp.shared.errors import DataError
+from kimp.shared.plugins import strategy_of
 from kimp.shared.ports.strategy import Strategy
 from kimp.shared.settings import Settings
 from kimp.storage.archive import read_market
 
 SIMULATED = "simulated"
 """The market that needs no files."""
-
-STRATEGIES = "kimp.strategies"
-"""Entry-point group: a name, and a function of a preset's name that builds the strategy."""
 
 SIMULATED_END: Nanos = 20_089 * DAY
 """2025-01-01 UTC: a fixed day, so that two people who type the same command see the same report."""
@@ -117,24 +114,6 @@ def market_of(request: Request) -> MarketData:
     if end - start > SIMULATED_YEARS_MAX * 366 * DAY:
         raise DataError(f"A simulated market lasts {SIMULATED_YEARS_MAX} years at most; bring --from and --to closer.")
     return simulate_market(seed=request.seed, start=start, end=end, interval=request.interval or MINUTE)
-
-
-def strategy_of(settings: Settings, parameters: dict[str, str]) -> Strategy:
-    """The configured strategy, by its name in the entry-point group.
-
-    Raises:
-        ConfigurationError: no such strategy, preset or threshold, or a value that is nonsense.
-    """
-    chosen = settings.strategy
-    # A foreign package cannot replace one of ours.
-    points = sorted(entry_points(group=STRATEGIES), key=lambda point: (point.name, point.value.startswith("kimp.")))
-    known = {point.name: point for point in points}
-    if chosen.name not in known:
-        nearest = get_close_matches(chosen.name, known, n=1)
-        hint = f'; did you mean "{nearest[0]}"?' if nearest else ""
-        raise ConfigurationError(f'there is no strategy "{chosen.name}"{hint} Known are: {", ".join(known)}')
-    strategy: Strategy = known[chosen.name].load()(chosen.preset, direction=chosen.direction, **parameters)
-    return strategy
 
 
 def pair_of(settings: Settings, base: str) -> Pair:
