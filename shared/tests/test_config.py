@@ -238,6 +238,16 @@ def test_what_is_no_safe_url_is_refused_even_with_permission(url: str) -> None:
     refusal({}, f"binance.rest_url={url}", "network.allow_foreign_urls=true")
 
 
+def test_a_url_of_its_own_for_quotes_may_be_left_out_and_is_checked_when_given() -> None:
+    assert read({}).settings.binance.public_rest_url == "https://fapi.binance.com"
+    elsewhere = read(
+        {}, "binance.quotes_url=http://127.0.0.1:9", "binance.rest_url=http://127.0.0.1:8"
+    ).settings.binance
+    assert elsewhere.public_rest_url == "http://127.0.0.1:9"
+    assert read({}, "binance.rest_url=http://127.0.0.1:8").settings.binance.public_rest_url == "http://127.0.0.1:8"
+    assert "foreign" in refusal({}, "binance.quotes_url=https://quotes.example")
+
+
 def test_the_data_directory_follows_the_desktop_standard(tmp_path: Path) -> None:
     assert read({"XDG_DATA_HOME": str(tmp_path)}).settings.data.directory == tmp_path / "kimp"
     assert read({"XDG_DATA_HOME": str(tmp_path), "KIMP__DATA__DIRECTORY": "here"}).settings.data.directory == Path(

@@ -133,8 +133,10 @@ def check_url(field: Field, url: str, origin: str, *, foreign_allowed: bool) -> 
     Raises:
         ConfigurationError: it is none of these, carries credentials, or leaves the machine unencrypted.
     """
+    if not url and not field.default:
+        return  # one that may be left out
     place = _place(field, origin)
-    secure = urlsplit(field.default).scheme
+    secure = urlsplit(field.default).scheme or "https"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -147,7 +149,7 @@ def check_url(field: Field, url: str, origin: str, *, foreign_allowed: bool) -> 
         or parts.password is not None
     ):
         raise ConfigurationError(
-            f"{place} is {_show(url)}, but must be a URL like {field.default}, without credentials"
+            f"{place} is {_show(url)}, but must be a URL like {field.default or 'https://host'}, without credentials"
         )
     if is_loopback(host):
         return

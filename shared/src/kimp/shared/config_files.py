@@ -29,6 +29,7 @@ _MODE_FILES = {
 
 [binance]
 rest_url = "https://demo-fapi.binance.com"
+quotes_url = "https://fapi.binance.com"
 ws_private_url = "wss://demo-fstream.binance.com"
 """,
     "live": """\

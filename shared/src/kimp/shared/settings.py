@@ -203,6 +203,9 @@ class Binance(Struct, frozen=True, kw_only=True):
     """
 
     rest_url: Annotated[str, Setting("REST base URL.", "URL")] = "https://fapi.binance.com"
+    quotes_url: Annotated[
+        str, Setting("REST base URL of quotes and history, where it is not that of orders (demo trading).", "URL")
+    ] = ""
     ws_public_url: Annotated[str, Setting("WebSocket of order books and trades.", "URL")] = (
         "wss://fstream.binance.com/public"
     )
@@ -216,6 +219,11 @@ class Binance(Struct, frozen=True, kw_only=True):
         SecretStr()
     )
     secret_key: Annotated[SecretStr, Setting("Signs requests; never sent, never shown.")] = SecretStr()
+
+    @property
+    def public_rest_url(self) -> str:
+        """Where quotes and history are asked for."""
+        return self.quotes_url or self.rest_url
 
 
 class Trade(Struct, frozen=True, kw_only=True):

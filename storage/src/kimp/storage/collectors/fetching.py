@@ -71,7 +71,7 @@ async def fetch(settings: Settings, begin: str | None, end: str, coin: str | Non
             with progress_of(market) as advance:
                 filled.append(await backfill.candles(market, start, stop, progress=advance))
         funding, trouble = 0, None
-        history = BinanceHistory(settings.binance.rest_url, courier)
+        history = BinanceHistory(settings.binance.public_rest_url, courier)
         try:
             for each in coins:
                 funding += await store(await history.funding(f"binance:{each}USDT", start, stop))

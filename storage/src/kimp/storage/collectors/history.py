@@ -169,7 +169,7 @@ def histories(settings: Settings, courier: Courier) -> dict[str, CandleHistory]:
     """Each venue's history, by the name that its instruments begin with."""
     return {
         Venue.UPBIT.value: UpbitHistory(settings.upbit.rest_url, courier),
-        Venue.BINANCE.value: BinanceHistory(settings.binance.rest_url, courier),
+        Venue.BINANCE.value: BinanceHistory(settings.binance.public_rest_url, courier),
     }
 
 

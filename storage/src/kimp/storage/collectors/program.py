@@ -221,7 +221,7 @@ def _keeper(
     ready: asyncio.Event,
 ) -> Keeper:
     backfill = BackFill(Reader(database), Upserter(database).store, histories(settings, courier), desk.clock)
-    binance = BinanceHistory(settings.binance.rest_url, courier)
+    binance = BinanceHistory(settings.binance.public_rest_url, courier)
     markets = [leg.id for pair in pairs.values() for leg in (pair.korea, pair.abroad)]
     return Keeper(
         backfill,
@@ -233,7 +233,9 @@ def _keeper(
         clock=desk.clock,
         pulses=desk.pulses,
         reach=settings.collect.backfill_hours * HOUR,
-        rules=lambda: binance_rules(settings.binance.rest_url, [pair.abroad for pair in pairs.values()], courier),
+        rules=lambda: binance_rules(
+            settings.binance.public_rest_url, [pair.abroad for pair in pairs.values()], courier
+        ),
         archive=settings.data.directory.expanduser() / ARCHIVE_FOLDER,
         ready=ready,
     )

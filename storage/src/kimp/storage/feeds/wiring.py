@@ -74,7 +74,7 @@ def binance_feed(
         FeedSocket(SocketPlan(channel, url, BINANCE_LIMITS), clock=clock, dice=_fork(dice))
         for channel, url in urls.items()
     ]
-    snapshots = {depth_channel(symbol): snapshot_url(settings.rest_url, symbol) for symbol in subscription.depth}
+    snapshots = {depth_channel(symbol): snapshot_url(settings.public_rest_url, symbol) for symbol in subscription.depth}
     reader = FeedReader(BinanceDecoder(subscription))
     return LiveFeed(reader, sockets, clock=clock, dice=dice, snapshots=snapshots, tap=tap)
 
