@@ -10,6 +10,7 @@ import pytest
 from kimp.order.reading.decision import Answer, Decision
 from kimp.order.runtime import decisions
 from kimp.order.runtime.decisions import DecisionLog, read_decisions
+from kimp.order.runtime.journal import SqliteJournal
 from kimp.shared.domain.signals import Direction, Enter, Exit, Hold
 from kimp.shared.domain.time import MINUTE, SECOND
 from kimp.shared.errors import DataError
@@ -20,9 +21,15 @@ from kimp.shared.ports.strategy import Condition
 ENTER = Enter(Direction.LONG_PREMIUM, "premium_below_threshold")
 
 
+def a_journal(directory: Path) -> Path:
+    path = directory / "journal.sqlite"
+    SqliteJournal(path).close()
+    return path
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite"
+    return a_journal(tmp_path)
 
 
 @pytest.fixture
@@ -135,6 +142,16 @@ def test_an_entry_is_written_however_much_was_cut_short(story: Any, path: Path) 
     assert read_decisions(path)[-1].phase is Phase.ENTERING
 
 
+def test_the_journal_itself_is_left_to_be_created_by_the_journal(
+    make_story: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    log = DecisionLog(path)
+    make_story(observers=(log,)).quote("0.02")
+    log.close()
+    assert not path.exists()
+
+
 def test_trouble_with_the_disk_stops_nothing_and_loses_nothing_that_fits(
     make_story: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -144,6 +161,7 @@ def test_trouble_with_the_disk_stops_nothing_and_loses_nothing_that_fits(
     story.quote("0.02")
     assert (log.failures, log.lost) == (1, 0)
     path.parent.mkdir()
+    a_journal(path.parent)
     story.wait(60)
     story.quote()
     log.close()
@@ -196,7 +214,8 @@ def test_rows_are_found_by_time_and_slot(story: Any, path: Path) -> None:
     assert read_decisions(path, slot="another:ETH") == ()
 
 
-def test_no_file_is_no_decision_and_a_broken_one_is_one_sentence(path: Path) -> None:
+def test_no_file_is_no_decision_and_a_broken_one_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
     assert read_decisions(path) == ()
     path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
     with pytest.raises(DataError, match="cannot be read"):

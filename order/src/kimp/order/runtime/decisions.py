@@ -144,9 +144,10 @@ class DecisionLog:
 
     def _open(self) -> sqlite3.Connection:
         # timeout=0: while the journal writes we come back later, instead of holding up whoever called.
-        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        # mode=rw: the file is the journal's to create, and one we made would not be taken for a journal.
+        where = f"{self._path.absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(where, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("pragma journal_mode=wal")
             connection.execute("pragma synchronous=normal")
             connection.executescript(_TABLE)
         except sqlite3.Error:
