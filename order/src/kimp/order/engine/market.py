@@ -13,10 +13,15 @@ from kimp.shared.domain.money import ONE
 from kimp.shared.domain.positions import Mark
 from kimp.shared.domain.premium import Basis
 from kimp.shared.domain.signals import Refusal
-from kimp.shared.domain.time import Nanos
+from kimp.shared.domain.time import SECOND, Nanos
 from kimp.shared.messages.events import ClockMeasured, FeedBack, FeedLost, MarketMoved, VenueChanged
 
 NO_REFUSALS: tuple[Refusal, ...] = ()
+
+QUOTE_AHEAD_MAX: Nanos = 5 * SECOND
+"""A quote dated further ahead of us than this (and than the clock skew allowed) is a mistake of its source. Kept as the
+newest it would silence every true one until a restart. Five seconds: no clock that trades is further off.
+"""
 
 
 class MarketState:
@@ -36,10 +41,20 @@ class MarketState:
         self._trusted_from: dict[InstrumentId, Nanos] = {}
         self._down: set[Venue] = set()
         self._skewed: set[Venue] = set()
+        self.ahead_max = max(settings.clock_skew_max, QUOTE_AHEAD_MAX)
+        self._ahead: set[str] = set()
 
     def see(self, event: MarketMoved) -> None:
-        """Take in new quotes. Older ones than those known are ignored: feeds may deliver out of order."""
+        """Take in new quotes. Older ones than those known are ignored: feeds may deliver out of order. Those dated far in
+        the future are too, and while a source sends such nothing is entered on it.
+        """
+        latest = event.at + self.ahead_max
         for quote in event.rates:
+            if quote.at > latest:
+                self._ahead.add(quote.base)
+                continue
+            if self._ahead:
+                self._ahead.discard(quote.base)
             known_rate = self.rates.get(quote.base)
             if known_rate is None or quote.at >= known_rate.at:
                 if quote.is_usable:
@@ -48,12 +63,19 @@ class MarketState:
                     # One that is no number drops the good one before it, like a faulty book.
                     self.rates.pop(quote.base, None)
         for funding in event.funding:
+            if funding.at > latest:
+                continue
             known_funding = self.funding.get(funding.instrument_id)
             if known_funding is None or funding.at >= known_funding.at:
                 self.funding[funding.instrument_id] = funding
         books = self.books
         for book in event.books:
             instrument_id = book.instrument_id
+            if book.venue_at > latest:
+                self._ahead.add(instrument_id)
+                continue
+            if self._ahead:
+                self._ahead.discard(instrument_id)
             known = books.get(instrument_id)
             newest = known.venue_at if known is not None else self._dropped_at.get(instrument_id, 0)
             if book.venue_at >= newest:
@@ -100,7 +122,8 @@ class MarketState:
         """Why these two books, though sound, are not to be decided on now: their age, their distance, or the rates."""
         settings, ours, theirs = self._settings, korea.venue_at, abroad.venue_at
         if now - (ours if ours < theirs else theirs) > settings.book_age_max:
-            return (Refusal.BOOK_STALE,)
+            is_ahead = korea.instrument_id in self._ahead or abroad.instrument_id in self._ahead
+            return (Refusal.BOOK_STALE, Refusal.QUOTE_AHEAD) if is_ahead else (Refusal.BOOK_STALE,)
         if ours != theirs and abs(ours - theirs) > settings.leg_skew_max:
             return (Refusal.LEGS_SKEWED,)
         for asset in self._needed:
@@ -121,6 +144,10 @@ class MarketState:
                 refusals.append(Refusal.VENUE_UNAVAILABLE)
             if leg.venue in self._skewed:
                 refusals.append(Refusal.CLOCK_SKEWED)
+            if leg.id in self._ahead:
+                refusals.append(Refusal.QUOTE_AHEAD)
+        if not self._ahead.isdisjoint(self._needed):
+            refusals.append(Refusal.QUOTE_AHEAD)
         return tuple(dict.fromkeys(refusals))
 
     def trusted_from(self, instrument_id: InstrumentId) -> Nanos:
@@ -148,4 +175,6 @@ class MarketState:
     def _absent(self, instrument_id: InstrumentId) -> Refusal:
         if instrument_id in self._lost:
             return Refusal.FEED_LOST
+        if instrument_id in self._ahead:
+            return Refusal.QUOTE_AHEAD
         return Refusal.BOOK_INVALID if instrument_id in self.faults else Refusal.NO_BOOK

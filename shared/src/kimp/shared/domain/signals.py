@@ -63,6 +63,7 @@ class Refusal(StrEnum):
     FEED_QUARANTINED = "feed_quarantined"
     VENUE_UNAVAILABLE = "venue_unavailable"
     CLOCK_SKEWED = "clock_skewed"
+    QUOTE_AHEAD = "quote_ahead"
     STOPPED = "stopped"
     HALTED = "halted"
     COOLING_DOWN = "cooling_down"
