@@ -19,8 +19,11 @@ NOT_A_MAKER = Rejected(
 """Binance refuses a post-only order that would trade at once; Upbit takes it and cancels it."""
 
 
-def form_refusal(instrument: Instrument, order: Order) -> Rejected | None:
-    """Whether price and quantity are written as the venue wants them. Reducing a position knows no minimum notional."""
+def form_refusal(instrument: Instrument, order: Order, funds: Decimal | None = None) -> Rejected | None:
+    """Whether price and quantity are written as the venue wants them. Reducing a position knows no minimum notional.
+
+    A purchase for an amount must reach the minimum with that amount (``funds``), not with the coins it buys.
+    """
     rules = instrument.rules
     if order.limit <= ZERO or order.limit % rules.tick_at(order.limit) != ZERO:
         return Rejected("invalid_price", f"{order.limit} is not on the tick grid")
@@ -28,7 +31,9 @@ def form_refusal(instrument: Instrument, order: Order) -> Rejected | None:
         return Rejected("invalid_lot", f"{order.quantity} is not a multiple of {rules.lot}")
     if order.reduce_only and instrument.kind is Kind.SPOT:
         return Rejected("invalid_parameter", "a spot order cannot be reduce-only")
-    if not order.reduce_only and not rules.permits(order.quantity, order.limit):
+    if funds is not None and funds >= rules.minimum_notional:
+        return None
+    if not order.reduce_only and (funds is not None or not rules.permits(order.quantity, order.limit)):
         return Rejected("below_minimum", f"{order.quantity} at {order.limit} is below the minimum")
     return None
 

@@ -6,7 +6,6 @@ It knows nothing of the engine, keeps its own books, and is therefore the truth 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 from kimp.research.simulation.admission import (
@@ -18,11 +17,12 @@ from kimp.research.simulation.admission import (
     spot_needed,
 )
 from kimp.research.simulation.margin import Contract, MarginRules
+from kimp.research.simulation.venue_order import VenueOrder
 from kimp.shared.domain.books import Book, Level
 from kimp.shared.domain.funding import FundingPayment
 from kimp.shared.domain.instruments import Instrument, InstrumentId, Kind, Side, Venue
 from kimp.shared.domain.ledger import SETTLEMENT_STEP
-from kimp.shared.domain.money import ZERO, Amount
+from kimp.shared.domain.money import ONE, ZERO, Amount
 from kimp.shared.domain.orders import (
     Accepted,
     ClientId,
@@ -35,26 +35,6 @@ from kimp.shared.domain.orders import (
     TimeInForce,
 )
 from kimp.shared.domain.time import Nanos
-
-
-@dataclass(slots=True)
-class VenueOrder:
-    """An order as the venue keeps it."""
-
-    order: Order
-    venue_order_id: str
-    fills: list[Fill] = field(default_factory=list)
-    is_done: bool = False
-
-    @property
-    def executed(self) -> Decimal:
-        """Base coins filled so far."""
-        return sum((fill.quantity for fill in self.fills), ZERO)
-
-    @property
-    def left(self) -> Decimal:
-        """Base coins still wanted."""
-        return self.order.quantity - self.executed
 
 
 class SimulatedVenue:
@@ -81,10 +61,10 @@ class SimulatedVenue:
         self.trades: list[Fill] = []
         self.income: list[FundingPayment] = []
         self.resting: list[VenueOrder] = []
+        self.burnt_ids: set[ClientId] = set()
         self.is_available = True
-        self._margin = margin or MarginRules()
+        self.margins = dict.fromkeys(self.contracts, margin or MarginRules())
         self._by_client: dict[ClientId, VenueOrder] = {}
-        self._burnt_ids: set[ClientId] = set()
         self._taken: dict[tuple[InstrumentId, Side, Decimal], Decimal] = {}
         self._marked: dict[InstrumentId, Book] = {}
         self._edges: dict[InstrumentId, tuple[Decimal, Decimal, Decimal]] = {}
@@ -115,24 +95,31 @@ class SimulatedVenue:
 
     # -- requests --------------------------------------------------------------------------------------------------
 
-    def place(self, order: Order, at: Nanos) -> Outcome:
-        """Take an order, or say by the venue's own rules why not. What it filled is told by ``query``."""
-        refusal = self._refusal(order)
+    def place(self, order: Order, at: Nanos, funds: Decimal | None = None) -> Outcome:
+        """Take an order, or say by the venue's own rules why not. What it filled is told by ``query``.
+
+        ``funds`` is what a purchase for an amount is given (quote asset): that is checked instead of size times limit.
+        """
+        refusal = self._refusal(order, funds)
         if self.venue is Venue.UPBIT:
-            self._burnt_ids.add(order.client_id)
+            self.burnt_ids.add(order.client_id)
         if refusal is not None:
             return refusal
         placed = VenueOrder(order, f"{self.venue.value}-{len(self.history) + 1}")
-        self._by_client[order.client_id] = placed
-        self.history.append(placed)
         if self._may_trade_now(order):
             self._match(placed, at)
         placed.is_done = placed.left == ZERO or self._ends_now(order)
+        self.adopt(placed)
+        return Accepted(placed.venue_order_id)
+
+    def adopt(self, placed: VenueOrder) -> None:
+        """Keep an order that was taken, now or before a restart, and let it rest unless it is over."""
+        self._by_client[placed.order.client_id] = placed
+        self.history.append(placed)
         if not placed.is_done:
             self.resting.append(placed)
             # Best price first; the sort is stable, so orders at one price keep their turn.
             self.resting.sort(key=lambda resting: resting.order.limit * -resting.order.side.sign)
-        return Accepted(placed.venue_order_id)
 
     def cancel(self, client_id: ClientId) -> Outcome:
         """Cancel what is left of an order; cancelling one that is over changes nothing."""
@@ -159,10 +146,14 @@ class SimulatedVenue:
         instrument = self.instruments[instrument_id]
         # Binance's income records have eight decimals; more digits would be cut differently in different sums.
         amount = (-contract.quantity * self.mark(instrument_id) * rate).quantize(SETTLEMENT_STEP)
-        self.balances[instrument.quote] = self.balances.get(instrument.quote, ZERO) + amount
         payment = FundingPayment(f"{instrument.symbol}:{at}", instrument_id, Amount(amount, instrument.quote), at)
-        self.income.append(payment)
+        self.receive(payment)
         return payment
+
+    def receive(self, payment: FundingPayment) -> None:
+        """Book a settlement, new or from before a restart."""
+        self.move_funds(payment.amount)
+        self.income.append(payment)
 
     def move_funds(self, amount: Amount) -> None:
         """The owner's money comes in (positive) or goes out."""
@@ -196,12 +187,12 @@ class SimulatedVenue:
         free = self.balances.get(asset, ZERO) - self.locked(asset)
         for instrument_id, contract in self.contracts.items():
             if self.instruments[instrument_id].quote == asset and contract.quantity:
-                free += self._margin.equity_change(contract, self.mark(instrument_id))
+                free += self.margins[instrument_id].equity_change(contract, self.mark(instrument_id))
         return free
 
     # -- rules -----------------------------------------------------------------------------------------------------
 
-    def _refusal(self, order: Order) -> Rejected | None:
+    def _refusal(self, order: Order, funds: Decimal | None) -> Rejected | None:
         instrument = self.instruments.get(order.instrument_id)
         if instrument is None:
             return Rejected("invalid_symbol", f"{order.instrument_id} is not traded here")
@@ -212,22 +203,24 @@ class SimulatedVenue:
             return Rejected("no_market", f"{order.instrument_id} has no book")
         if self._is_used(order.client_id):
             return Rejected("duplicate_client_id", f"{order.client_id} was used before")
-        return form_refusal(instrument, order) or self._means_refusal(instrument, order)
+        return form_refusal(instrument, order, funds) or self._means_refusal(instrument, order, funds)
 
     def _is_used(self, client_id: ClientId) -> bool:
         if self.venue is Venue.UPBIT:
-            return client_id in self._burnt_ids
+            return client_id in self.burnt_ids
         known = self._by_client.get(client_id)
         return known is not None and not known.is_done
 
-    def _means_refusal(self, instrument: Instrument, order: Order) -> Rejected | None:
+    def _means_refusal(self, instrument: Instrument, order: Order, funds: Decimal | None) -> Rejected | None:
         if order.reduce_only and (refusal := reduce_only_refusal(self.contracts[instrument.id], order)):
             return refusal
         is_maker_only = order.time_in_force is TimeInForce.POST_ONLY and self.venue is not Venue.UPBIT
-        if is_maker_only and self._offers(order, order.quantity):
+        if is_maker_only and self.offers(order, order.quantity):
             return NOT_A_MAKER
         asset = instrument.base if instrument.kind is Kind.SPOT and order.side is Side.SELL else instrument.quote
         needed, free = self._needed(order, order.quantity, asset), self.free(asset)
+        if funds is not None:
+            needed = funds * (ONE + instrument.fee_rate)
         if ZERO < needed > free:
             return Rejected("insufficient_funds", f"{order.client_id} needs {needed:f} {asset}, {free:f} is free")
         return None
@@ -240,21 +233,23 @@ class SimulatedVenue:
             return ZERO
         book = self._two_sided(order.instrument_id)
         opening = opening_part(self.contracts[instrument.id], order, quantity)
-        return margin_needed(instrument, order, opening, book.touch(order.side), book.mid(), self._margin)
+        return margin_needed(
+            instrument, order, opening, book.touch(order.side), book.mid(), self.margins[instrument.id]
+        )
 
     # -- matching --------------------------------------------------------------------------------------------------
 
     def _may_trade_now(self, order: Order) -> bool:
         if order.time_in_force is TimeInForce.FOK:
-            return sum((level.size for level in self._offers(order, order.quantity)), ZERO) == order.quantity
+            return sum((level.size for level in self.offers(order, order.quantity)), ZERO) == order.quantity
         return order.time_in_force is not TimeInForce.POST_ONLY
 
     def _ends_now(self, order: Order) -> bool:
         if order.time_in_force is TimeInForce.POST_ONLY:
-            return bool(self._offers(order, order.quantity))
+            return bool(self.offers(order, order.quantity))
         return order.time_in_force is not TimeInForce.GTC
 
-    def _offers(self, order: Order, quantity: Decimal) -> list[Level]:
+    def offers(self, order: Order, quantity: Decimal) -> list[Level]:
         """What the book still offers this order: shown depth less what our own orders already took."""
         book, side = self.books[order.instrument_id], order.side
         lot = self.instruments[order.instrument_id].rules.lot
@@ -285,7 +280,7 @@ class SimulatedVenue:
 
     def _match(self, placed: VenueOrder, at: Nanos, price: Decimal | None = None) -> list[Fill]:
         fills = []
-        for offer in self._offers(placed.order, placed.left):
+        for offer in self.offers(placed.order, placed.left):
             key = (placed.order.instrument_id, placed.order.side, offer.price)
             self._taken[key] = self._taken.get(key, ZERO) + offer.size
             fills.append(self._trade(placed.order, offer.price if price is None else price, offer.size, at))
@@ -301,11 +296,13 @@ class SimulatedVenue:
         fill = Fill(
             trade_id, order.client_id, instrument.id, order.side, size, price, Amount(fee, instrument.quote), at
         )
-        self.trades.append(fill)
-        self._book(instrument, fill)
+        self.book(fill)
         return fill
 
-    def _book(self, instrument: Instrument, fill: Fill) -> None:
+    def book(self, fill: Fill) -> None:
+        """Book a trade, new or from before a restart, into balances and contracts."""
+        self.trades.append(fill)
+        instrument = self.instruments[fill.instrument_id]
         signed = fill.quantity * fill.side.sign
         cash = -signed * fill.price
         if instrument.kind is Kind.SPOT:
@@ -321,7 +318,11 @@ class SimulatedVenue:
         wallet = self.balances.get(self.instruments[instrument_id].quote, ZERO)
         known = self._edges.get(instrument_id)
         if known is None or known[0] is not wallet or known[1] is not contract.cash:
-            known = self._edges[instrument_id] = (wallet, contract.cash, self._margin.edge(contract, wallet))
+            known = self._edges[instrument_id] = (
+                wallet,
+                contract.cash,
+                self.margins[instrument_id].edge(contract, wallet),
+            )
         book = self.books.get(instrument_id)
         if book is None or not (book.bids and book.asks):
             return True
@@ -331,12 +332,13 @@ class SimulatedVenue:
         """Take a position away that its wallet no longer carries, after cancelling what rests on it."""
         instrument, book = self.instruments[instrument_id], self._two_sided(instrument_id)
         wallet = self.balances.get(instrument.quote, ZERO)
-        if not self._margin.is_liquidated(contract, wallet, book.mid()):
+        margin = self.margins[instrument_id]
+        if not margin.is_liquidated(contract, wallet, book.mid()):
             return []
         for resting in [resting for resting in self.resting if resting.order.instrument_id == instrument_id]:
             self.cancel(resting.order.client_id)
         side, quantity = Side.SELL if contract.quantity > ZERO else Side.BUY, abs(contract.quantity)
         touch = book.touch(side)
-        price, fee = self._margin.takeover(contract, wallet, touch, instrument.rules.tick_at(touch))
+        price, fee = margin.takeover(contract, wallet, touch, instrument.rules.tick_at(touch))
         order = Order(f"autoclose-{at}", instrument_id, side, quantity, price)
         return [self._trade(order, price, quantity, at, fee)]
