@@ -12,11 +12,12 @@ import selectors
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from kimp.shared.domain.time import SECOND, Nanos
 
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 class NothingToWaitFor(RuntimeError):
@@ -46,7 +47,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return (self._now - self._start) / SECOND
 
     def call_at_nanos(
-        self, at: Nanos, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, at: Nanos, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call back at exactly that nanosecond."""
         context = copy_context() if context is None else context
@@ -61,13 +62,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call back at that second of the run, rounded to the nanosecond."""
         return self.call_at_nanos(self._start + round(when * SECOND), callback, *args, context=context)
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Arguments], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call back after so many seconds, rounded to the nanosecond."""
         return self.call_at_nanos(self._now + round(delay * SECOND), callback, *args, context=context)
