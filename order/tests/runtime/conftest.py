@@ -1,258 +1,165 @@
-"""What the live shell's tests share: venues in memory that answer on the clock, a strategy that does as it is told."""
+"""A venue that is scripted at the exchange port, and what runs against it on virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
-from kimp.order.engine.engine import Assignment, TradingEngine
-from kimp.order.engine.settings import EngineSettings
-from kimp.order.runtime.journal import MemoryJournal
-from kimp.order.runtime.runner import Runner
-from kimp.order.runtime.virtual_loop import VirtualClock
-from kimp.shared.domain.accounts import Account
-from kimp.shared.domain.books import Book, Level
-from kimp.shared.domain.fx import FxQuote
-from kimp.shared.domain.instruments import Pair, Venue, default_pair
-from kimp.shared.domain.money import ZERO, Amount
+from kimp.shared.domain.accounts import Account, Balance, Check, ContractPosition
+from kimp.shared.domain.funding import FundingPayment
+from kimp.shared.domain.instruments import Instrument, InstrumentId, Side, Venue, default_pair
+from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import Accepted, Fill, Order, OrderReport, OrderStatus, Outcome
-from kimp.shared.domain.signals import Direction, Enter, Exit, Hold, Signal
-from kimp.shared.domain.time import DAY, MILLISECOND, SECOND, Nanos
-from kimp.shared.messages.events import Event, FundsMoved, MarketMoved, OrderFilled, OrderReported
+from kimp.shared.domain.time import Nanos
+from kimp.shared.messages.events import Event
 from kimp.shared.messages.notices import Notice
-from kimp.shared.messages.records import FundsBooked, Record
-
-START: Nanos = 20_000 * DAY
-LATENCY = 40 * MILLISECOND
-ENTER = Enter(Direction.LONG_PREMIUM, "told to", Decimal(1))
-
-
-class Told:
-    """A strategy that says what it is told to say; observes every view."""
-
-    def __init__(self, says: Signal | None = None) -> None:
-        self.name, self.says = "told", says or Hold("told to")
-        self.views: list[Any] = []
-
-    def observe(self, view: Any) -> None:
-        self.views.append(view)
-
-    def decide(self, view: Any, position: Any) -> Signal:
-        if isinstance(self.says, Enter) and position is not None:
-            return Hold("held")
-        if isinstance(self.says, Exit) and position is None:
-            return Hold("flat")
-        return self.says
-
-    def explain(self, view: Any, position: Any) -> tuple[Any, ...]:
-        return ()
-
-    @property
-    def warm_up(self) -> Nanos:
-        return 0
 
 
 @dataclass
 class FakeExchange:
-    """A venue that fills every order at its limit after the latency; ``on_place`` may do something else instead."""
+    """A venue that says what it was told to say; every list may be changed while it runs. ``is_away`` answers nothing."""
 
     venue: Venue
-    clock: Any
-    fee_asset: str
-    latency: Nanos = LATENCY
-    on_place: Callable[[Order], Any] | None = None
+    balances: dict[str, Decimal] = field(default_factory=dict)
+    contracts: dict[InstrumentId, Decimal] = field(default_factory=dict)
+    fills: list[Fill] = field(default_factory=list)
+    funding: list[FundingPayment] = field(default_factory=list)
+    resting: list[tuple[InstrumentId, str]] = field(default_factory=list)
+    said: dict[str, OrderReport] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    listed: tuple[Instrument, ...] | None = None
+    skew: Nanos | None = 0
+    is_away: bool = False
+    bug: Exception | None = None
+    asked_since: list[Nanos] = field(default_factory=list)
     placed: list[Order] = field(default_factory=list)
-    placed_at: list[Nanos] = field(default_factory=list)
-    urgent: list[bool] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
-    listened: int = 0
-
-    def __post_init__(self) -> None:
-        self.news: asyncio.Queue[Event | Exception] = asyncio.Queue()
-        self.fills: dict[str, Fill] = {}
+    countdowns: list[Nanos] = field(default_factory=list)
+    pushes: list[Event] = field(default_factory=list)
+    looks: int = 0
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
 
     async def place(self, order: Order, *, is_urgent: bool = False) -> Outcome:
+        self.asked.append(("place", order, is_urgent))
         self.placed.append(order)
-        self.placed_at.append(self.clock.now())
-        self.urgent.append(is_urgent)
-        await self.clock.sleep_until(self.clock.now() + self.latency)
-        answer = None
-        if self.on_place is not None:
-            answer = await self.on_place(order)
-        return answer or self.fill(order)
+        return Accepted(f"v-{len(self.placed)}")
 
-    def fill(self, order: Order) -> Outcome:
-        fee = Amount(order.quantity * order.limit * Decimal("0.0005"), self.fee_asset)
-        trade_id = f"t-{order.client_id}"
-        fill = Fill(
-            trade_id, order.client_id, order.instrument_id, order.side, order.quantity, order.limit, fee,
-            self.clock.now(),
-        )  # fmt: skip
-        self.fills[order.client_id] = fill
-        self.news.put_nowait(OrderFilled(self.clock.now(), fill))
-        self.news.put_nowait(
-            OrderReported(self.clock.now(), OrderReport(order.client_id, OrderStatus.DONE, order.quantity))
-        )
-        return Accepted(f"v-{order.client_id}")
-
-    async def cancel(self, client_id: str, instrument_id: str) -> Outcome:
+    async def cancel(self, client_id: str, instrument_id: InstrumentId) -> Outcome:
+        self.asked.append(("cancel", client_id, instrument_id))
         self.cancelled.append(client_id)
-        return Accepted(client_id)
+        return Accepted("")
 
-    async def query(self, client_id: str, instrument_id: str) -> OrderReport | None:
-        self.asked.append(client_id)
-        await self.clock.sleep_until(self.clock.now() + self.latency)
-        fill = self.fills.get(client_id)
-        if fill is None:
-            return OrderReport(client_id, OrderStatus.ABSENT, ZERO)
-        return OrderReport(client_id, OrderStatus.DONE, fill.quantity, (fill,))
-
-    async def reports(self) -> AsyncIterator[Event]:
-        self.listened += 1
-        while True:
-            news = await self.news.get()
-            if isinstance(news, Exception):
-                raise news
-            yield news
+    async def query(self, client_id: str, instrument_id: InstrumentId) -> OrderReport | None:
+        self.asked.append(("query", client_id, instrument_id))
+        absent = OrderReport(client_id, OrderStatus.ABSENT, Decimal(0))
+        return None if self.is_away else self.said.get(client_id, absent)
 
     async def account(self) -> Account | None:
-        return None
+        self.looks += 1
+        if self.bug is not None:
+            raise self.bug
+        held = tuple(Balance(asset, value) for asset, value in self.balances.items() if value)
+        contracts = tuple(ContractPosition(key, value, Decimal(1)) for key, value in self.contracts.items() if value)
+        return None if self.is_away else Account(held, contracts)
 
-    async def open_orders(self, instrument_id: str) -> None:
-        return None
+    async def open_orders(self, instrument_id: InstrumentId) -> tuple[str, ...] | None:
+        return None if self.is_away else tuple(name for leg, name in self.resting if leg == instrument_id)
 
-    async def fills_since(self, instrument_id: str, since: Nanos) -> None:
-        return None
+    async def fills_since(self, instrument_id: InstrumentId, since: Nanos) -> tuple[Fill, ...] | None:
+        self.asked_since.append(since)
+        found = tuple(fill for fill in self.fills if fill.instrument_id == instrument_id and fill.at >= since)
+        return None if self.is_away else found
 
-    async def funding_since(self, since: Nanos) -> None:
-        return None
+    async def funding_since(self, since: Nanos) -> tuple[FundingPayment, ...] | None:
+        return None if self.is_away else tuple(payment for payment in self.funding if payment.at >= since)
 
-    async def instruments(self, symbols: Any) -> None:
-        return None
+    async def instruments(self, symbols: Sequence[str]) -> tuple[Instrument, ...] | None:
+        self.asked.append(("instruments", symbols))
+        return None if self.is_away else self.listed
 
     async def clock_skew(self) -> Nanos | None:
-        return None
+        return None if self.is_away else self.skew
 
-    async def examine(self, instruments: Any, leverage: Decimal) -> tuple[Any, ...]:
-        return ()
+    async def examine(self, instruments: Sequence[Instrument], leverage: Decimal) -> tuple[Check, ...]:
+        self.asked.append(("examine", instruments, leverage))
+        return self.checks
 
-    async def keep_alive(self, instruments: Any, countdown: Nanos) -> None: ...
+    async def keep_alive(self, instruments: Iterable[Instrument], countdown: Nanos) -> None:
+        self.asked.append(("keep_alive", instruments))
+        self.countdowns.append(countdown)
+
+    async def reports(self) -> AsyncIterator[Event]:
+        while self.pushes:
+            yield self.pushes.pop(0)
+        await asyncio.Event().wait()
+
+    def trade(self, leg: Instrument, side: Side, quantity: str, price: str, at: Nanos, client_id: str = "hand") -> Fill:
+        """A trade on our account as the venue books it: in its list, its balances and its contracts."""
+        size, worth = Decimal(quantity), Decimal(quantity) * Decimal(price)
+        fee = Amount(worth * leg.fee_rate, leg.quote)
+        fill = Fill(f"t{len(self.fills)}", client_id, leg.id, side, size, Decimal(price), fee, at)
+        self.fills.append(fill)
+        self.move(leg.quote, -fee.value)
+        if leg.venue is Venue.UPBIT:
+            self.move(leg.base, size * side.sign)
+            self.move(leg.quote, -worth * side.sign)
+        else:
+            self.contracts[leg.id] = self.contracts.get(leg.id, Decimal(0)) + size * side.sign
+        return fill
+
+    def move(self, asset: str, amount: Any) -> None:
+        """Money comes or goes."""
+        self.balances[asset] = self.balances.get(asset, Decimal(0)) + Decimal(amount)
 
 
-class Notices:
-    """A notifier that keeps what it is given."""
+@dataclass
+class FakeNotifier:
+    """Keeps what it was told."""
 
-    def __init__(self) -> None:
-        self.told: list[Notice] = []
+    told: list[tuple[Nanos, Notice]] = field(default_factory=list)
 
     def send(self, notice: Notice, at: Nanos) -> None:
-        self.told.append(notice)
+        self.told.append((at, notice))
+
+    def of(self, kind: type) -> list[Any]:
+        return [notice for _, notice in self.told if isinstance(notice, kind)]
 
 
-class Stage:
-    """One engine on two fake venues, to be built inside the loop it is to run on."""
+def fakes() -> tuple[FakeExchange, FakeExchange, FakeNotifier]:
+    """Both venues with money on them, and a notifier."""
+    pair = default_pair()
+    return (
+        FakeExchange(Venue.UPBIT, {"KRW": Decimal(10_000_000)}, listed=(pair.korea,)),
+        FakeExchange(Venue.BINANCE, {"USDT": Decimal(7_000)}, listed=(pair.abroad,)),
+        FakeNotifier(),
+    )
 
-    def __init__(
-        self,
-        *,
-        clock: Any = None,
-        journal: Any = None,
-        says: Signal | None = None,
-        settings: EngineSettings | None = None,
-        funded: bool = True,
-        **runner: Any,
-    ) -> None:
-        self.clock = VirtualClock() if clock is None else clock
-        self.pair: Pair = default_pair()
-        self.strategy = Told(says)
-        self.engine = TradingEngine((Assignment(self.strategy, self.pair),), settings or EngineSettings())
-        self.korea = FakeExchange(Venue.UPBIT, self.clock, "KRW")
-        self.abroad = FakeExchange(Venue.BINANCE, self.clock, "USDT")
-        self.notices = Notices()
-        self.journal = MemoryJournal() if journal is None else journal
-        if funded and self.journal.length == 0:
-            self.journal.append(self.funds())
-        self.runner = Runner(
-            self.engine,
-            {Venue.UPBIT: self.korea, Venue.BINANCE: self.abroad},
-            journal=self.journal,
-            clock=self.clock,
-            notifier=self.notices,
-            **runner,
-        )
 
-    def funds(self) -> list[Record]:
-        at = self.clock.now()
-        return [
-            FundsBooked(at, "first-krw", Venue.UPBIT, Amount(Decimal(10_000_000), "KRW")),
-            FundsBooked(at, "first-usdt", Venue.BINANCE, Amount(Decimal(7_000), "USDT")),
-        ]
-
-    def quotes(self, at: Nanos | None = None, premium: str = "0.035") -> MarketMoved:
-        """Both books and rates: the perpetual at 100,000, FX 1,400."""
-        at = self.clock.now() if at is None else at
-        ask = (Decimal(140_000_000) * (1 + Decimal(premium))).quantize(Decimal(1000))
-        return MarketMoved(
-            at,
-            (
-                self.book(self.pair.korea.id, ask - 1000, ask, at),
-                self.book(self.pair.abroad.id, Decimal(100_000), Decimal("100000.1"), at),
-            ),
-            tuple(FxQuote(name, Decimal(1400), at, at + 120 * SECOND, "test") for name in ("USD", "USDT")),
-        )
-
-    @staticmethod
-    def book(instrument_id: str, bid: Any, ask: Any, at: Nanos) -> Book:
-        return Book(instrument_id, (Level(Decimal(bid), Decimal(5)),), (Level(Decimal(ask), Decimal(5)),), at, at)
-
-    async def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Let the loop run until it holds (seconds of the loop's time)."""
-        async with asyncio.timeout(seconds):
-            while not holds():
-                await asyncio.sleep(0.0005)
-
-    async def end(self, running: asyncio.Task[None]) -> None:
-        """Cancel the runner and see it end as it should."""
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-
-    @property
-    def slot(self) -> Any:
-        return next(iter(self.engine.state.slots.values()))
-
-    def kinds(self, records: Iterable[Record] | None = None) -> list[str]:
-        return [type(record).__name__ for record in (self.journal.read() if records is None else records)]
+@pytest.fixture(scope="session")
+def make_fakes() -> Callable[[], tuple[FakeExchange, FakeExchange, FakeNotifier]]:
+    return fakes
 
 
 @pytest.fixture
-def stage() -> type[Stage]:
-    return Stage
+def upbit() -> FakeExchange:
+    return fakes()[0]
 
 
 @pytest.fixture
-def enter() -> Enter:
-    return ENTER
+def binance() -> FakeExchange:
+    return fakes()[1]
 
 
 @pytest.fixture
-def start() -> Nanos:
-    return START
-
-
-def funds_moved(at: Nanos, name: str, value: str) -> FundsMoved:
-    return FundsMoved(at, name, Venue.UPBIT, Amount(Decimal(value), "KRW"))
+def notifier() -> FakeNotifier:
+    return FakeNotifier()
