@@ -313,8 +313,9 @@ def test_a_difference_that_nothing_explains_is_searched_for_far_back(desk: Desk)
     leg = desk.story.pair.abroad
     old = desk.binance.trade(leg, Side.SELL, "0.01", "100000", desk.story.now)
     desk.binance.fills.clear()
-    desk.look(30)  # listed too late for the usual overlap
-    desk.story.now += 2 * HOUR
+    desk.look(30)
+    desk.look(2 * 3600)
+    desk.look(2 * 3600)  # from here on the usual overlap does not reach back to it
     desk.binance.fills.append(old)
     for _ in range(3):
         desk.look(2)
