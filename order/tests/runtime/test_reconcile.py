@@ -18,6 +18,7 @@ from kimp.order.runtime.comparing import ROUNDING_MAX, TRANSFER_APART
 from kimp.order.runtime.inquiry import ASK_AFTER
 from kimp.order.runtime.reconcile import Reconciler
 from kimp.order.runtime.reconciliation import Reconciliation, VenueReconciliation, Verdict
+from kimp.order.runtime.watches import DEEP_AGAIN
 from kimp.shared.domain.funding import FundingPayment
 from kimp.shared.domain.instruments import Side, Venue
 from kimp.shared.domain.money import Amount
@@ -317,8 +318,7 @@ def test_a_difference_that_nothing_explains_is_searched_for_far_back(desk: Desk)
     desk.look(2 * 3600)
     desk.look(2 * 3600)  # from here on the usual overlap does not reach back to it
     desk.binance.fills.append(old)
-    for _ in range(3):
-        desk.look(2)
+    desk.look(DEEP_AGAIN // SECOND)
     assert booked(desk.story.engine.state, leg) == Decimal("-0.01")
 
 
