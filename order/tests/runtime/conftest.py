@@ -42,6 +42,7 @@ class FakeExchange:
     countdowns: list[Nanos] = field(default_factory=list)
     pushes: list[Event] = field(default_factory=list)
     looks: int = 0
+    meanwhile: Callable[[], None] | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
@@ -70,6 +71,9 @@ class FakeExchange:
             raise self.bug
         held = tuple(Balance(asset, value) for asset, value in self.balances.items() if value)
         contracts = tuple(ContractPosition(key, value, Decimal(1)) for key, value in self.contracts.items() if value)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         return None if self.is_away else Account(held, contracts)
 
     async def open_orders(self, instrument_id: InstrumentId) -> tuple[str, ...] | None:

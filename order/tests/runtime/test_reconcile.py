@@ -332,6 +332,28 @@ def test_while_an_order_is_in_flight_a_difference_says_nothing(desk: Desk) -> No
     assert {compared.verdict for compared in (*found.wallets, *found.positions)} == {Verdict.WAITING}
 
 
+def test_what_was_traded_while_the_venue_was_asked_is_no_difference(desk: Desk) -> None:
+    desk.started().story.quote("0.005")
+    desk.upbit.meanwhile = desk.story.enter
+    found = desk.at(Venue.UPBIT, 30)
+    assert not found.is_quiet
+    assert found.positions[0].verdict is Verdict.WAITING
+
+
+def test_a_venue_is_let_go_only_when_what_was_missed_has_been_booked(desk: Desk) -> None:
+    desk.started().open()
+    again = Desk(type(desk.story)(), desk.upbit, desk.binance, desk.notifier)
+    again.story.now = desk.story.now
+    first_fill = next(i for i, record in enumerate(desk.story.records) if isinstance(record, FillBooked))
+    again.story.engine.restore(desk.story.records[2:first_fill], again.story.now)
+    asyncio.run(again.reconciler.hold())
+    again.look(1)
+    assert not again.reconciler.first_done.is_set()
+    again.look(2)
+    assert again.reconciler.first_done.is_set()
+    assert again.story.engine.desks[0].slot.phase is Phase.OPEN
+
+
 # -- money -------------------------------------------------------------------------------------------------------------
 
 
