@@ -8,38 +8,27 @@ one place, to the end, with nothing awaited in between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol, assert_never, runtime_checkable
 
 import msgspec
 
 from kimp.order.engine.engine import TradingEngine
-from kimp.order.runtime.counters import Counters, Sending
+from kimp.order.runtime.counters import Counters
 from kimp.order.runtime.inbox import Inbox, Moved
+from kimp.order.runtime.requests import ORDER_TIMEOUT, Requests
 from kimp.shared import logs
 from kimp.shared.domain.instruments import InstrumentId, Venue
-from kimp.shared.domain.orders import ClientId, Order, Unknown
 from kimp.shared.domain.time import SECOND, Nanos
 from kimp.shared.messages.effects import Append, CancelOrder, Effect, Notify, PlaceOrders, QueryOrder, SetTimer
-from kimp.shared.messages.events import Event, MarketMoved, OrderAnswered, OrderReported, TimerFired
+from kimp.shared.messages.events import Event, MarketMoved, TimerFired
 from kimp.shared.messages.notices import Notice
 from kimp.shared.messages.records import Record
 from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.exchange import Exchange
 from kimp.shared.ports.journal import Journal
 from kimp.shared.ports.notifier import Notifier
-
-ORDER_TIMEOUT: Nanos = 10 * SECOND
-"""An order request under way for longer counts as unknown: twice Binance's recvWindow, after which it cannot execute."""
-
-REQUEST_S_MAX = 60.0
-"""A request nobody answers is given up after this; its order has long been asked about by then."""
-
-QUESTION_S_MAX = 5.0
-"""A question or a cancellation is given up after this: the engine asks again at most eight seconds later anyway."""
-
-DRAIN_S_MAX = 5.0
-"""What requests under way get to be answered when trading is ended: a venue that needs longer is asked after restart."""
 
 LISTEN_PAUSE: Nanos = SECOND
 """Before a venue's reports are listened to again after they ended; they never should."""
@@ -85,21 +74,19 @@ class Runner:
         self.engine = engine
         self.is_restored = asyncio.Event()
         self.counters = Counters()
-        self._exchange_of: dict[InstrumentId, Exchange] = {}
+        exchange_of: dict[InstrumentId, Exchange] = {}
         for desk in engine.desks:
             for leg in (desk.pair.korea, desk.pair.abroad):
                 if leg.venue not in exchanges:
                     raise ValueError(f"{leg.id} is to be traded, but no exchange of {leg.venue.value} was given")
-                self._exchange_of[leg.id] = exchanges[leg.venue]
+                exchange_of[leg.id] = exchanges[leg.venue]
         self._exchanges = tuple(exchanges.values())
         self._journal = journal
         self._clock = clock
         self._notifier = notifier
         self._observers = list(observers)
-        self._order_timeout = order_timeout
         self._inbox = Inbox(ahead_max=engine.market.ahead_max)
-        self._requests: dict[ClientId, asyncio.Task[None]] = {}
-        self._questions = 0
+        self._requests = Requests(exchange_of, clock, self.put, self.counters, order_timeout)
         self._group: asyncio.TaskGroup | None = None
 
     # -- the way in ------------------------------------------------------------------------------------------------
@@ -117,7 +104,7 @@ class Runner:
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way and nothing waits to be handled. Timers may still be set."""
-        return not self._requests and not self._questions and self._inbox.is_empty
+        return self._requests.is_idle and self._inbox.is_empty
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -149,9 +136,9 @@ class Runner:
         read = _Counted(self._journal.read())
         effects = self.engine.restore(read, at)
         self._carry_out(effects, at)
-        for observer in self._observers:
+        for observer in tuple(self._observers):
             if isinstance(observer, StartObserver):
-                observer.started(at, read.count, effects, self.engine)
+                self._guarded(observer, partial(observer.started, at, read.count, effects, self.engine))
         log.info("engine restored", records=read.count, effects=len(effects))
         self.is_restored.set()
 
@@ -172,17 +159,18 @@ class Runner:
 
     def _observe(self, event: Event, effects: Sequence[Effect]) -> None:
         for observer in tuple(self._observers):
-            try:
-                observer.after(event, effects, self.engine)
-            except Exception:
-                log.exception("observer failed and is not asked any more", observer=type(observer).__name__)
-                self._observers.remove(observer)
+            self._guarded(observer, partial(observer.after, event, effects, self.engine))
+
+    def _guarded(self, observer: Observer, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:
+            log.exception("observer failed and is not told anything any more", observer=type(observer).__name__)
+            self._observers.remove(observer)
 
     async def _drain(self) -> None:
         """Journal what the requests still under way bring, as long as nothing new would have to be sent for it."""
-        if self._requests:
-            log.info("waiting for requests under way", requests=len(self._requests))
-            await asyncio.wait(self._requests.values(), timeout=DRAIN_S_MAX)
+        await self._requests.answered()
         while (event := self._inbox.next_order()) is not None:
             effects = self.engine.handle(event)
             if any(isinstance(effect, PlaceOrders) for effect in effects):
@@ -218,15 +206,11 @@ class Runner:
         assert self._group is not None, "effects are carried out while running only"
         match effect:
             case PlaceOrders(orders=orders, is_urgent=is_urgent):
-                sending = Sending(now, len(orders))
-                for order in orders:
-                    task = self._group.create_task(self._place(order, sending, is_urgent=is_urgent))
-                    self._requests[order.client_id] = task
-                return True
+                self._requests.place(self._group, orders, now, is_urgent=is_urgent)
             case QueryOrder(client_id=client_id, instrument_id=instrument_id):
-                self._group.create_task(self._query(client_id, instrument_id))
+                self._requests.query(self._group, client_id, instrument_id)
             case CancelOrder(client_id=client_id, instrument_id=instrument_id):
-                self._group.create_task(self._cancel(client_id, instrument_id))
+                self._requests.cancel(self._group, client_id, instrument_id)
             case SetTimer(timer=timer, at=at):
                 self._group.create_task(self._wake(timer, at))
                 return False
@@ -235,7 +219,6 @@ class Runner:
                 return False
             case _:
                 assert_never(effect)
-        self._questions += 1
         return True
 
     def _notify(self, notice: Notice, now: Nanos) -> None:
@@ -243,62 +226,6 @@ class Runner:
             self._notifier.send(notice, now)
         except Exception:
             log.exception("notice not taken", notice=type(notice).__name__)
-
-    async def _place(self, order: Order, sending: Sending, *, is_urgent: bool) -> None:
-        """Send one order once and bring back the answer; the lack of one is an answer too."""
-        assert self._group is not None
-        client_id, sent_at = order.client_id, self._clock.now()
-        sending.start(sent_at, self.counters)
-        overdue = self._group.create_task(self._give_up(client_id, sent_at + self._order_timeout))
-        try:
-            async with asyncio.timeout(REQUEST_S_MAX):
-                outcome = await self._exchange_of[order.instrument_id].place(order, is_urgent=is_urgent)
-        except TimeoutError:
-            outcome = Unknown("timeout")
-        except asyncio.CancelledError:
-            if _is_cancelled():
-                raise
-            log.error("placing an order was cancelled by its adapter", client_id=client_id)
-            outcome = Unknown("adapter: cancelled")
-        except Exception as error:
-            log.exception("placing an order failed in its adapter", client_id=client_id)
-            outcome = Unknown(f"adapter: {type(error).__name__}")
-        finally:
-            overdue.cancel()
-        answered_at = self._clock.now()
-        self.counters.answer_latencies.append(answered_at - sent_at)
-        await self.put(OrderAnswered(answered_at, client_id, outcome))
-        del self._requests[client_id]
-
-    async def _give_up(self, client_id: ClientId, at: Nanos) -> None:
-        """The answer is overdue: tell the engine that nobody knows. The answer itself may still come."""
-        await self._clock.sleep_until(at)
-        await self.put(OrderAnswered(self._clock.now(), client_id, Unknown("timeout")))
-
-    async def _query(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
-        try:
-            async with asyncio.timeout(QUESTION_S_MAX):
-                report = await self._exchange_of[instrument_id].query(client_id, instrument_id)
-            if report is not None:
-                await self.put(OrderReported(self._clock.now(), report))
-        except TimeoutError:
-            log.warning("question not answered", client_id=client_id)
-        except Exception:
-            log.exception("asking about an order failed in its adapter", client_id=client_id)
-        finally:
-            self._questions -= 1
-
-    async def _cancel(self, client_id: ClientId, instrument_id: InstrumentId) -> None:
-        try:
-            async with asyncio.timeout(QUESTION_S_MAX):
-                outcome = await self._exchange_of[instrument_id].cancel(client_id, instrument_id)
-            log.info("cancellation asked for", client_id=client_id, outcome=type(outcome).__name__)
-        except TimeoutError:
-            log.warning("cancellation not answered", client_id=client_id)
-        except Exception:
-            log.exception("cancelling an order failed in its adapter", client_id=client_id)
-        finally:
-            self._questions -= 1
 
     async def _wake(self, timer: str, at: Nanos) -> None:
         await self._clock.sleep_until(at)
@@ -318,12 +245,6 @@ class Runner:
                 if isinstance(reports, AsyncGenerator):
                     await reports.aclose()
             await self._clock.sleep_until(self._clock.now() + LISTEN_PAUSE)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody wants this task to end, as opposed to an adapter that let a cancellation of its own escape."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class _Counted:
