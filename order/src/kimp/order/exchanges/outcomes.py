@@ -10,7 +10,7 @@ else is ``Unknown``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 import aiohttp
@@ -34,16 +34,18 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Refused(Exception):
-    """Carries a venue's error answer out of the transport; never leaves an adapter."""
+    """Carries a venue's error answer and its headers out of the transport; never leaves an adapter."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"HTTP {answer.status} {answer.code}")
         self.answer = answer
+        self.headers: Mapping[str, str] = headers or {}
 
 
 class Trouble(StrEnum):
     """How a request can end without an answer."""
 
+    HELD_BACK = "rate_limited"
     NOT_SENT = "not_sent"
     TIMED_OUT = "timed_out"
     BROKEN_OFF = "broken_off"
@@ -105,9 +107,12 @@ RATE_LIMITED = Rejected("rate_limited", "our own request budget is spent; nothin
 
 
 def without_answer(trouble: Trouble) -> Rejected | Unknown:
-    """What a request without an answer proves: nothing, except when no connection existed to send it on."""
-    if trouble is Trouble.NOT_SENT:
-        return Rejected(trouble.value, "no connection to the venue; nothing was sent")
+    """What a request without an answer proves: nothing, except when it cannot have left."""
+    match trouble:
+        case Trouble.HELD_BACK:
+            return RATE_LIMITED
+        case Trouble.NOT_SENT:
+            return Rejected(trouble.value, "no connection to the venue; nothing was sent")
     return Unknown(trouble.value)
 
 

@@ -178,7 +178,7 @@ def obey_refusal(limiter: RateLimiter, group: str, status: int, headers: Mapping
     """
     if status not in (TOO_MANY, BANNED):
         return
-    asked = _seconds(_header(headers, "Retry-After")) or _seconds_in(message)
+    asked = _seconds(header(headers, "Retry-After")) or _seconds_in(message)
     if status == TOO_MANY:
         limiter.silence(asked or UNASKED_PAUSE, group)
     else:
@@ -187,7 +187,7 @@ def obey_refusal(limiter: RateLimiter, group: str, status: int, headers: Mapping
 
 def read_upbit(limiter: RateLimiter, headers: Mapping[str, str]) -> None:
     """Take note of ``Remaining-Req: group=order; min=1800; sec=11``; ``min`` is deprecated and means nothing."""
-    line = _header(headers, "Remaining-Req")
+    line = header(headers, "Remaining-Req")
     fields = dict(part.strip().split("=", 1) for part in line.split(";") if "=" in part)
     group, left = fields.get("group", ""), fields.get("sec", "")
     if group in limiter.groups and left.isdecimal():
@@ -204,12 +204,12 @@ _BINANCE_HEADERS = (
 def read_binance(limiter: RateLimiter, headers: Mapping[str, str]) -> None:
     """Take note of ``X-MBX-USED-WEIGHT-1M`` and ``X-MBX-ORDER-COUNT-10S`` / ``-1M``."""
     for name, group, window in _BINANCE_HEADERS:
-        count = _header(headers, name)
+        count = header(headers, name)
         if count.isdecimal():
             limiter.used(group, window, int(count))
 
 
-def _header(headers: Mapping[str, str], name: str) -> str:
+def header(headers: Mapping[str, str], name: str) -> str:
     """A header whatever its capitals: proxies and client libraries change them."""
     wanted = name.lower()
     return next((value for key, value in headers.items() if key.lower() == wanted), "")
