@@ -80,7 +80,9 @@ class NewOrder(msgspec.Struct, frozen=True):
     response: ResponseKind
 
 
-def read_order(form: Form, find: Callable[[str], Filters | None], mark: Callable[[str], Decimal | None]) -> NewOrder:
+def read_order(
+    form: Form, find: Callable[[str], Filters | None], mark: Callable[[str], Decimal | None], *, is_hedged: bool
+) -> NewOrder:
     """The order a request asks for.
 
     Args:
