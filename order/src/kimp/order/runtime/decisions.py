@@ -57,6 +57,7 @@ create table if not exists decisions (
     body blob not null
 );
 create index if not exists decisions_by_time on decisions (at);
+create index if not exists decisions_by_slot on decisions (slot, at);
 """
 
 _FREE = (Phase.FLAT, Phase.OPEN)
@@ -236,19 +237,39 @@ def read_decisions(
     Raises:
         DataError: the file is there and cannot be read.
     """
-    wanted, values = ["1"], []
+    wanted: list[str] = ["1"]
+    values: list[Nanos | str] = []
     for clause, value in (("at <= ?", until), ("at >= ?", since), ("slot = ?", slot)):
         if value is not None:
             wanted.append(clause)
             values.append(value)
-    query = f"select body from decisions where {' and '.join(wanted)} order by at desc, id desc limit ?"
-    rows: Iterable[tuple[bytes]] = ()
+    tail = f"where {' and '.join(wanted)} order by at desc, id desc limit ?"
+    return _selected(path, f"{_BODY} {tail}", (*values, limit))[::-1]
+
+
+def last_decisions(path: Path) -> dict[str, Decision]:
+    """The last decision of every slot; empty where nothing was ever written.
+
+    Raises:
+        DataError: the file is there and cannot be read.
+    """
+    return {
+        row.slot: row
+        for row in _selected(path, f"{_BODY} where id in (select max(id) from decisions group by slot)", ())
+    }
+
+
+_BODY = "select body from decisions"
+
+
+def _selected(path: Path, query: str, values: Sequence[Nanos | str]) -> tuple[Decision, ...]:
     if not path.exists():
         return ()
+    rows: Iterable[tuple[bytes]] = ()
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if connection.execute("select 1 from sqlite_master where name = 'decisions'").fetchone():
-                rows = connection.execute(query, (*values, limit)).fetchall()
-        return tuple(_decode(body) for (body,) in rows)[::-1]
+                rows = connection.execute(query, values).fetchall()
+        return tuple(_decode(body) for (body,) in rows)
     except (sqlite3.Error, msgspec.MsgspecError) as error:
         raise DataError(f"{path} cannot be read ({error}); look at its permissions, or restore a backup") from error

@@ -1,0 +1,1 @@
+"""The commands by which the owner asks and orders: one module each, and what they share."""
