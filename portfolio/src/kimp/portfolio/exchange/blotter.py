@@ -9,12 +9,12 @@ from kimp.portfolio.exchange.batch import Batch
 from kimp.portfolio.exchange.facts import OrderEnded, OrderTaken, OrderTraded
 from kimp.portfolio.exchange.happenings import OrderMoved
 from kimp.portfolio.exchange.tickets import OrderKind, OrderState, Ticket, VirtualOrder
-from kimp.research.simulation.arrivals import filled
+from kimp.research.simulation.arrivals import EventAt, filled, reported
 from kimp.research.simulation.venue import SimulatedVenue
 from kimp.research.simulation.venue_order import VenueOrder
 from kimp.shared.domain.instruments import Venue
 from kimp.shared.domain.money import ZERO
-from kimp.shared.domain.orders import ClientId, Fill, Order, TimeInForce
+from kimp.shared.domain.orders import ClientId, Fill, Order, OrderReport, OrderStatus, TimeInForce
 from kimp.shared.domain.time import Nanos
 
 
@@ -41,10 +41,12 @@ class Blotter:
         batch.happenings.append(OrderMoved(order.snapshot(), None, batch.at))
         for fill in placed.fills:
             self._fill(order, fill, batch)
+            batch.news.append(filled(fill))
         if not placed.is_done:
             self.working[order.number] = Working(order, placed)
         elif not order.is_done:
             self._end(order, self._ended(order), batch)
+        batch.news.append(self._report(order))
         batch.facts.append(self._taken(order))
         batch.traded(self.simulated.instruments[order.order.instrument_id])
 
@@ -62,6 +64,11 @@ class Blotter:
             order.number, order.created_at, order.ticket, order.order, order.state, tuple(order.fills),
             order.venue_order_id, is_ours,
         )  # fmt: skip
+
+    @staticmethod
+    def _report(order: VirtualOrder) -> EventAt:
+        status = OrderStatus.DONE if order.is_done else OrderStatus.WORKING
+        return reported(OrderReport(order.client_id, status, order.executed))
 
     def _fill(self, order: VirtualOrder, fill: Fill, batch: Batch) -> None:
         order.fills.append(fill)
@@ -99,6 +106,7 @@ class Blotter:
                 del self.working[number]
                 if not working.order.is_done:
                     self._end(working.order, self._ended(working.order), batch)
+                    batch.news.append(self._report(working.order))
                     batch.traded(self.simulated.instruments[working.order.order.instrument_id])
                 batch.facts.append(OrderEnded(number, batch.at, working.order.state))
         for fill in liquidations:
@@ -121,6 +129,7 @@ class Blotter:
         self.simulated.cancel(order.client_id)
         del self.working[order.number]
         self._end(order, OrderState.CANCELLED, batch)
+        batch.news.append(self._report(order))
         batch.facts.append(OrderEnded(order.number, batch.at, order.state))
         batch.traded(self.simulated.instruments[order.order.instrument_id])
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from kimp.portfolio.exchange.tickets import OrderState, Ticket
-from kimp.shared.domain.funding import FundingPayment
+from kimp.shared.domain.funding import FundingPayment, FundingRate
 from kimp.shared.domain.instruments import Venue
 from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import ClientId, Fill, Order
@@ -68,6 +68,12 @@ class FundingBooked(msgspec.Struct, frozen=True, tag=True):
     payment: FundingPayment
 
 
+class RateNoted(msgspec.Struct, frozen=True, tag=True):
+    """A contract's next settlement was heard of: so that one is not forgotten that comes due while the venue is down."""
+
+    rate: FundingRate
+
+
 class FundsMoved(msgspec.Struct, frozen=True, tag=True):
     """The owner's money came in or went out."""
 
@@ -96,6 +102,7 @@ Fact = (
     | OrderEnded
     | IdentifierBurnt
     | FundingBooked
+    | RateNoted
     | FundsMoved
     | LeverageSet
     | ModeSet

@@ -76,7 +76,7 @@ class Floor:
         self.fundings.settle(moved.at - 1, batch)
         for book in mine:
             self.blotter.note(self.simulated.show(book, moved.at), batch)
-        self.fundings.note(moved.funding)
+        self.fundings.note(moved.funding, batch)
         self.fundings.settle(moved.at, batch)
         if mine:
             batch.happenings.append(BooksShown(mine, moved.at))
@@ -230,6 +230,11 @@ class Floor:
     def listen(self, limit: int = LISTENER_MAX) -> Listener:
         """Hear of everything that happens: ``async with exchange.listen() as happenings``."""
         return Listener(self._audience, limit)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the diary failed: nothing is taken and nothing told any more."""
+        return self._failure is not None
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

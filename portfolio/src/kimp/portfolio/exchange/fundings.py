@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from kimp.portfolio.exchange.batch import Batch
-from kimp.portfolio.exchange.facts import FundingBooked
+from kimp.portfolio.exchange.facts import FundingBooked, RateNoted
 from kimp.portfolio.exchange.happenings import FundingSettled
 from kimp.research.simulation.arrivals import paid
 from kimp.research.simulation.venue import SimulatedVenue
@@ -27,12 +27,23 @@ class Fundings:
         self.rates: dict[InstrumentId, FundingRate] = {}
         self.settled: dict[InstrumentId, Nanos] = {}
 
-    def note(self, rates: Iterable[FundingRate]) -> None:
-        """Remember the newest rate of each contract; one for a settlement that is over says nothing any more."""
+    def note(self, rates: Iterable[FundingRate], batch: Batch) -> None:
+        """Remember the newest rate of each contract, and the first of each settlement also in the diary.
+
+        One that is settled says nothing any more, nor does one first heard after its moment: around a settlement the
+        stream still names the old one for a while, and a position opened since has no part in it.
+        """
         for rate in rates:
             id_ = rate.instrument_id
-            if id_ in self._simulated.contracts and rate.settles_at > self.settled.get(id_, 0):
-                self.rates[id_] = rate
+            known = self.rates.get(id_)
+            is_open = rate.at <= rate.settles_at and rate.settles_at > self.settled.get(id_, 0)
+            if not is_open or id_ not in self._simulated.contracts:
+                continue
+            if known is not None and known.settles_at < rate.settles_at and known.settles_at <= batch.at:
+                self.settle(batch.at, batch)
+            if known is None or known.settles_at != rate.settles_at:
+                batch.facts.append(RateNoted(rate))
+            self.rates[id_] = rate
 
     def settle(self, until: Nanos, batch: Batch) -> None:
         """Settle everything that is due by then, each at its own moment: a positive rate takes from longs."""
@@ -45,11 +56,16 @@ class Fundings:
                 # The same rate holds until another is heard.
                 known = msgspec.structs.replace(known, settles_at=known.settles_at + known.interval)
                 self.rates[id_] = known
+                batch.facts.append(RateNoted(known))
 
     def remember(self, payment: FundingPayment) -> None:
         """A settlement from before a restart."""
         self.settled[payment.instrument_id] = payment.at
         self._simulated.receive(payment)
+
+    def remember_rate(self, rate: FundingRate) -> None:
+        """A settlement to come that was heard of before a restart; it may have come due since."""
+        self.rates[rate.instrument_id] = rate
 
     def _settle(self, rate: FundingRate, batch: Batch) -> None:
         id_, at = rate.instrument_id, rate.settles_at

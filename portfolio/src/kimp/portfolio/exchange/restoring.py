@@ -17,6 +17,7 @@ from kimp.portfolio.exchange.facts import (
     OrderEnded,
     OrderTaken,
     OrderTraded,
+    RateNoted,
     VenueOpened,
 )
 from kimp.portfolio.exchange.floor import Floor
@@ -62,6 +63,8 @@ def _fold(floor: Floor, fact: Fact) -> None:
             simulated.burnt_ids.add(client_id)
         case FundingBooked(payment=payment):
             floor.fundings.remember(payment)
+        case RateNoted(rate=rate):
+            floor.fundings.remember_rate(rate)
         case FundsMoved(transfer_id=transfer_id, amount=amount):
             floor.transfers.add(transfer_id)
             simulated.move_funds(amount)

@@ -6,7 +6,8 @@ What was traded, paid and refused survives a crash where it is given a diary; bo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from types import TracebackType
 from typing import Self
@@ -57,6 +58,7 @@ class VirtualExchange(Floor):
     ) -> None:
         super().__init__(simulated, clock, diary=diary)
         self.one_way = one_way
+        self._is_answering = False
         self._reports = Reports(clock, self._missed)
         if diary is not None:
             restore(self, diary)
@@ -83,12 +85,14 @@ class VirtualExchange(Floor):
             time_in_force=order.time_in_force, reduce_only=order.reduce_only,
         )  # fmt: skip
         await self._travel()
+        outcome: Outcome
         try:
-            taken = self.submit(ticket)
+            with self._answering():
+                taken = self.submit(ticket)
         except DiaryFailed as failure:
-            await self._travel()
-            return Unknown(str(failure))
-        outcome = taken if isinstance(taken, Rejected) else Accepted(taken.venue_order_id)
+            outcome = Unknown(str(failure))
+        else:
+            outcome = taken if isinstance(taken, Rejected) else Accepted(taken.venue_order_id)
         await self._answer_and_push(order.client_id)
         return outcome
 
@@ -96,24 +100,22 @@ class VirtualExchange(Floor):
         """Cancel what is left; the stream then tells all of the order again."""
         await self._travel()
         try:
-            known = self.find(client_id=client_id)
-            outcome: Outcome
-            if not self.simulated.is_available:
-                outcome = Rejected(codes.MAINTENANCE, f"{self.venue.value} is in maintenance")
-            elif known is None:
-                outcome = Rejected(codes.ORDER_NOT_FOUND, f"{client_id} is not known here")
-            else:
-                if not known.is_done:
-                    self.withdraw(known.number)
-                outcome = Accepted(known.venue_order_id)
+            with self._answering():
+                outcome = self._cancelled(client_id)
         except DiaryFailed as failure:
-            await self._travel()
-            return Unknown(str(failure))
-        if self.simulated.is_available:
-            await self._answer_and_push(client_id)
-        else:
-            await self._travel()
+            outcome = Unknown(str(failure))
+        await self._answer_and_push(client_id)
         return outcome
+
+    def _cancelled(self, client_id: ClientId) -> Outcome:
+        known = self.find(client_id=client_id)
+        if known is None:
+            return Rejected(codes.ORDER_NOT_FOUND, f"{client_id} is not known here")
+        if not self.simulated.is_available:
+            return Rejected(codes.MAINTENANCE, f"{self.venue.value} is in maintenance")
+        if not known.is_done:
+            self.withdraw(known.number)
+        return Accepted(known.venue_order_id)
 
     async def query(self, client_id: ClientId, instrument_id: InstrumentId) -> OrderReport | None:  # noqa: ARG002
         """The order as it stands when the question arrives."""
@@ -224,6 +226,16 @@ class VirtualExchange(Floor):
             return False
         return self.simulated.is_available
 
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What this request does is told together with its answer, not by itself."""
+        self.catch_up()
+        self._is_answering = True
+        try:
+            yield
+        finally:
+            self._is_answering = False
+
     async def _answer_and_push(self, client_id: ClientId) -> None:
         """Bring the answer back; the stream tells every fill and the bare report in the same moment, after it."""
         answered, due = asyncio.Event(), self.clock.now() + self.one_way
@@ -237,13 +249,14 @@ class VirtualExchange(Floor):
 
     def _told_of(self, client_id: ClientId) -> list[EventAt]:
         report = self.simulated.query(client_id)
-        if report.status is OrderStatus.ABSENT:
+        if report.status is OrderStatus.ABSENT or not self.simulated.is_available or self.is_broken:
             return []
         bare = OrderReport(client_id, report.status, report.executed)
         return [*map(filled, report.fills), reported(bare)]
 
     def _tell_news(self, event_at: EventAt) -> None:
-        self._reports.tell(event_at, self.clock.now() + self.one_way)
+        if not self._is_answering:
+            self._reports.tell(event_at, self.clock.now() + self.one_way)
 
     def _missed(self, since: Nanos) -> Iterable[EventAt]:
         """All that a reader may have missed that fell behind at that moment: told perhaps twice, never not."""

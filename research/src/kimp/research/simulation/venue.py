@@ -269,6 +269,8 @@ class SimulatedVenue:
         fills: list[Fill] = []
         for resting in self.resting:
             order = resting.order
+            if order.instrument_id not in self.books:
+                continue  # it rests since before a restart, and its market has not been seen since
             if order.reduce_only and reduce_only_refusal(self.contracts[order.instrument_id], order):
                 # Binance expires a reduce-only order once there is less left to reduce than it wants.
                 resting.is_done = True
