@@ -111,10 +111,10 @@ class ReferenceLedger:
         return (Fraction(book.bids[0].price) + Fraction(book.asks[0].price)) / 2
 
     def locked(self, asset: str) -> Fraction:
-        margin = [
-            abs(self.cost[i]) / self.leverage[self.legs[i].symbol] for i in self.held if self.legs[i].quote == asset
-        ]
-        return min(sum((self.lock(o, asset) for o in self.open.values()), sum(margin, Fraction(0))), self.money[asset])
+        contracts = [i for i in self.held if self.legs[i].quote == asset]
+        locks = [abs(self.cost[i]) / self.leverage[self.legs[i].symbol] for i in contracts]
+        locks += [self.lock(order, asset) for order in self.open.values()]
+        return min(sum(locks, Fraction(0)), max(self.money[asset], Fraction(0)))
 
     def lock(self, order: VirtualOrder, asset: str) -> Fraction:
         leg, side = self.legs[order.order.instrument_id], order.order.side
@@ -234,7 +234,7 @@ class Story:
         asset = self.dice.choice(sorted(OPENING[self.venue]))
         size = D(self.dice.randrange(-30_000_000, 30_000_001)) / (1_000 if asset == "USDT" else 1)
         amount = Amount(size if asset in ("KRW", "USDT") else size / 10**8, asset)
-        name = f"t{self.count - self.dice.randrange(25)}"
+        name = f"t{self.count - self.dice.randrange(8)}"
         return lambda venue: (venue.move_funds(name, amount), amount)
 
     def maintain(self) -> Step:
@@ -285,6 +285,7 @@ async def compare(venue: Venue, seed: int, steps: int) -> Counter[str]:
                     seen[f"{ticket.kind.value} {state.value}"] += 1
                 case Rejected(code=code) | (Rejected(code=code), *_):
                     seen[code] += 1
+            exchange.catch_up()
             while not happenings.empty():
                 happening = happenings.get_nowait()
                 ledger.hear(happening)

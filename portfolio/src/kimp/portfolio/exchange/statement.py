@@ -37,11 +37,11 @@ def locked_of(simulated: SimulatedVenue, asset: str, *, is_priced: bool) -> Deci
 
 def position_of(simulated: SimulatedVenue, instrument_id: InstrumentId) -> ContractPosition:
     """An open contract: entry is the average price, liquidation ``None`` where no price can liquidate it."""
-    instrument, contract = simulated.instruments[instrument_id], simulated.contracts[instrument_id]
+    contract = simulated.contracts[instrument_id]
     try:
         mark = simulated.mark(instrument_id)
     except KeyError:
         mark = None
-    edge = simulated.margins[instrument_id].edge(contract, simulated.balances.get(instrument.quote, ZERO))
+    edge = simulated.margins[instrument_id].edge(contract, simulated.behind(instrument_id))
     entry = -contract.cash / contract.quantity
     return ContractPosition(instrument_id, contract.quantity, entry, mark, edge if edge > ZERO else None)

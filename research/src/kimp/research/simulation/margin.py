@@ -47,6 +47,10 @@ class MarginRules:
         """How a contract changes what is free: its profit or loss, less its initial margin."""
         return contract.unrealised(mark) - abs(contract.cash) / self.leverage
 
+    def cushion(self, contract: Contract, mark: Decimal) -> Decimal:
+        """What a contract adds to (or takes from) the wallet behind the others: its profit less its maintenance."""
+        return contract.unrealised(mark) - abs(contract.quantity) * mark * self.maintenance
+
     def is_liquidated(self, contract: Contract, wallet: Decimal, mark: Decimal) -> bool:
         """Whether wallet and profit no longer cover the maintenance margin: a 1x short dies near 1.99 times its entry."""
         return wallet + contract.unrealised(mark) <= abs(contract.quantity) * mark * self.maintenance

@@ -72,9 +72,7 @@ class SimulatedVenue:
     # -- the market moves ------------------------------------------------------------------------------------------
 
     def see(self, books: Sequence[Book], at: Nanos) -> list[Fill]:
-        """Show new books; answers the fills they cause: resting orders met, and liquidations. Nothing trades in
-        maintenance.
-        """
+        """Show new books; answers the fills they cause, liquidations too. Nothing trades in maintenance."""
         return [fill for book in books if book.instrument_id in self.instruments for fill in self.show(book, at)]
 
     def show(self, book: Book, at: Nanos) -> Sequence[Fill]:
@@ -169,6 +167,10 @@ class SimulatedVenue:
         """
         return self._two_sided(instrument_id).mid()
 
+    def _is_marked(self, instrument_id: InstrumentId) -> bool:
+        book = self.books.get(instrument_id)
+        return book is not None and (bool(book.bids and book.asks) or instrument_id in self._marked)
+
     def _remember_mark(self, instrument_id: InstrumentId) -> None:
         known = self.books.get(instrument_id)
         if known is not None and known.bids and known.asks:
@@ -198,8 +200,7 @@ class SimulatedVenue:
             return Rejected("invalid_symbol", f"{order.instrument_id} is not traded here")
         if not self.is_available:
             return Rejected("maintenance", f"{self.venue.value} is in maintenance")
-        book = self.books.get(order.instrument_id)
-        if book is None or not ((book.bids and book.asks) or order.instrument_id in self._marked):
+        if not self._is_marked(order.instrument_id):
             return Rejected("no_market", f"{order.instrument_id} has no book")
         if self._is_used(order.client_id):
             return Rejected("duplicate_client_id", f"{order.client_id} was used before")
@@ -233,9 +234,8 @@ class SimulatedVenue:
             return ZERO
         book = self._two_sided(order.instrument_id)
         opening = opening_part(self.contracts[instrument.id], order, quantity)
-        return margin_needed(
-            instrument, order, opening, book.touch(order.side), book.mid(), self.margins[instrument.id]
-        )
+        margin = self.margins[instrument.id]
+        return margin_needed(instrument, order, opening, book.touch(order.side), book.mid(), margin)
 
     # -- matching --------------------------------------------------------------------------------------------------
 
@@ -315,25 +315,29 @@ class SimulatedVenue:
 
     # -- liquidation -----------------------------------------------------------------------------------------------
 
-    def _is_endangered(self, instrument_id: InstrumentId, contract: Contract) -> bool:
-        """Whether a touch has come to the price of liquidation; that price moves only with wallet and contract."""
+    def behind(self, instrument_id: InstrumentId) -> Decimal:
+        """The wallet that stands behind a contract: other contracts' profit or loss and maintenance count in it."""
         wallet = self.balances.get(self.instruments[instrument_id].quote, ZERO)
+        others = [id_ for id_, held in self.contracts.items() if held.quantity and id_ != instrument_id]
+        marked = [id_ for id_ in others if self._is_marked(id_)]
+        return sum((self.margins[id_].cushion(self.contracts[id_], self.mark(id_)) for id_ in marked), wallet)
+
+    def _is_endangered(self, instrument_id: InstrumentId, contract: Contract) -> bool:
+        """Whether a touch has come to the price of liquidation, which moves only with wallet and contract."""
+        wallet = self.behind(instrument_id)
         known = self._edges.get(instrument_id)
         if known is None or known[0] is not wallet or known[1] is not contract.cash:
-            known = self._edges[instrument_id] = (
-                wallet,
-                contract.cash,
-                self.margins[instrument_id].edge(contract, wallet),
-            )
-        book = self.books.get(instrument_id)
-        if book is None or not (book.bids and book.asks):
+            edge = self.margins[instrument_id].edge(contract, wallet)
+            known = self._edges[instrument_id] = (wallet, contract.cash, edge)
+        book = self.books[instrument_id]
+        if not (book.bids and book.asks):
             return True
         return book.asks[0].price >= known[2] if contract.quantity < ZERO else book.bids[0].price <= known[2]
 
     def _liquidate(self, instrument_id: InstrumentId, contract: Contract, at: Nanos) -> list[Fill]:
         """Take a position away that its wallet no longer carries, after cancelling what rests on it."""
         instrument, book = self.instruments[instrument_id], self._two_sided(instrument_id)
-        wallet = self.balances.get(instrument.quote, ZERO)
+        wallet = self.behind(instrument_id)
         margin = self.margins[instrument_id]
         if not margin.is_liquidated(contract, wallet, book.mid()):
             return []
