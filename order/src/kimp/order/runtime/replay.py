@@ -32,7 +32,11 @@ def replay(run: FlightRun, records: Iterable[Record], engine: TradingEngine) -> 
 
 
 def first_difference(ours: Iterable[Record], theirs: Iterable[Record]) -> int | None:
-    """The first place (counted from 0) where two journals differ in any byte or one ends; ``None`` when equal."""
+    """The first place (counted from 0) where two journals differ in any byte or one ends; ``None`` when equal.
+
+    At the end of a run one may merely end earlier: a kill takes up to a second of the recording, and a trader that was
+    ended does not journal what it would have sent for the last answers.
+    """
     left, right = iter(ours), iter(theirs)
     place = 0
     while True:

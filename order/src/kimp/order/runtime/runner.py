@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Protocol, assert_never, runtime_checkable
 
 import msgspec
@@ -24,7 +25,7 @@ from kimp.shared.domain.time import SECOND, Nanos
 from kimp.shared.messages.effects import Append, CancelOrder, Effect, Notify, PlaceOrders, QueryOrder, SetTimer
 from kimp.shared.messages.events import Event, MarketMoved, TimerFired
 from kimp.shared.messages.notices import Notice
-from kimp.shared.messages.records import Record
+from kimp.shared.messages.records import OrderIntended, PlanMade, Record
 from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.exchange import Exchange
 from kimp.shared.ports.journal import Journal
@@ -169,17 +170,17 @@ class Runner:
             self._observers.remove(observer)
 
     async def _drain(self) -> None:
-        """Journal what the requests still under way bring, as long as nothing new would have to be sent for it."""
+        """Journal and tell what the requests still under way bring; what would have to be sent for it waits."""
         await self._requests.answered()
         while (event := self._inbox.next_order()) is not None:
             effects = self.engine.handle(event)
-            if any(isinstance(effect, PlaceOrders) for effect in effects):
-                # As if it had never arrived: after the restart the venue is asked, and then the order does leave.
-                break
-            records = [effect.record for effect in effects if isinstance(effect, Append)]
-            if records:
-                self._journal.append(records)
+            known = [effect for effect in _before_intents(effects) if isinstance(effect, Append | Notify)]
+            self._carry_out(known, self._clock.now())
             self._observe(event, effects)
+            if any(isinstance(effect, PlaceOrders) for effect in effects):
+                # The engine now believes that these orders left. They did not and are not journaled: after the restart
+                # it decides on them anew, at once, as if it had been killed in between.
+                break
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
@@ -245,6 +246,13 @@ class Runner:
                 if isinstance(reports, AsyncGenerator):
                     await reports.aclose()
             await self._clock.sleep_until(self._clock.now() + LISTEN_PAUSE)
+
+
+def _before_intents(effects: Iterable[Effect]) -> Iterator[Effect]:
+    """The effects up to the first that plans or intends orders."""
+    return takewhile(
+        lambda it: not (isinstance(it, Append) and isinstance(it.record, PlanMade | OrderIntended)), effects
+    )
 
 
 class _Counted:
