@@ -62,11 +62,14 @@ class _Account(msgspec.Struct):
     m: str = ""
 
 
+_ABSENT = msgspec.Raw(b"")
+
+
 class _Message(msgspec.Struct):
     e: str = ""
-    o: msgspec.Raw | None = None
-    a: msgspec.Raw | None = None
-    data: msgspec.Raw | None = None
+    o: msgspec.Raw = _ABSENT
+    a: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
 
 
 _MESSAGE = msgspec.json.Decoder(_Message)
@@ -85,12 +88,12 @@ def decode(payload: bytes | str, at: Nanos) -> Push:
 
 
 def _decode(message: _Message, at: Nanos) -> Push:
-    if message.data is not None:  # of a combined stream: {"stream": "…", "data": {…}}
+    if message.data is not _ABSENT:  # of a combined stream: {"stream": "…", "data": {…}}
         return _decode(_MESSAGE.decode(message.data), at)
     match message.e:
-        case "ORDER_TRADE_UPDATE" if message.o is not None:
+        case "ORDER_TRADE_UPDATE" if message.o is not _ABSENT:
             return _order(_ORDER.decode(message.o), at)
-        case "ACCOUNT_UPDATE" if message.a is not None:
+        case "ACCOUNT_UPDATE" if message.a is not _ABSENT:
             return Push(has_funding=_ACCOUNT.decode(message.a).m == "FUNDING_FEE")
         case "listenKeyExpired":
             return Push(has_key_expired=True)
