@@ -69,11 +69,8 @@ def tax(out: Out, form: As = Format.CSV, mode: Mode = "paper", as_json: Json = F
 
 
 def _write(out: Path, form: Format, names: tuple[str, ...], rows: Sequence[Any], more: dict[str, Any]) -> None:
-    if form is Format.JSON:
-        text = to_json({"rows": rows, **more}) + "\n"
-    else:
-        text = "\ufeff" + _csv(names, rows)
-    write_whole(out, text)
+    is_json = form is Format.JSON
+    write_whole(out, to_json({"rows": rows, **more}) + "\n" if is_json else "\ufeff" + _csv(names, rows))
 
 
 def _csv(names: tuple[str, ...], rows: Sequence[Any]) -> str:

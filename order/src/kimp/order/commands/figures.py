@@ -8,6 +8,9 @@ from kimp.shared.domain.time import KST, SECOND, Nanos, to_datetime
 
 UNKNOWN = "-"
 
+LIVE_S_MAX = 130
+"""A running trader writes its figures at least once a minute; twice that and a little is the past."""
+
 
 def won(value: Decimal | None, *, signed: bool = True) -> str:
     """KRW with separators and no decimals."""
@@ -73,3 +76,10 @@ def clock(at: Nanos) -> str:
 def iso(at: Nanos | None) -> str | None:
     """A moment for ``--json``: ISO 8601 with Korea's offset."""
     return None if at is None else to_datetime(at).astimezone(KST).isoformat()
+
+
+def harmless(text: str) -> str:
+    """A venue's words for a terminal: nothing in them is taken for a control character or for markup."""
+    from rich.markup import escape
+
+    return escape("".join(letter if letter.isprintable() else " " for letter in text))

@@ -139,11 +139,8 @@ def _show_losses(out: Console, closed: list[PairProfit]) -> None:
 
     for pair in closed:
         if pair.cause is not None and pair.parts is not None and pair.closed_at is not None:
-            out.print(
-                f"손실 확정 (loss realised) {clock(pair.closed_at)} {pair.coin} {won(pair.parts.net)}원: {said(pair.cause)}",
-                style="red",
-                soft_wrap=True,
-            )
+            loss = f"{clock(pair.closed_at)} {pair.coin} {won(pair.parts.net)}원"
+            out.print(f"손실 확정 (loss realised) {loss}: {said(pair.cause)}", style="red", soft_wrap=True)
 
 
 def _show_open(out: Console, opened: list[PairProfit]) -> None:

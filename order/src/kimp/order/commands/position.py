@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from kimp.order.reading.holding import Holding, Market
 
-LIVE_S_MAX = 130
-"""A running trader writes its figures at least once a minute; twice that and a little is the past."""
-
 
 def position(mode: Mode = "paper", as_json: Json = False) -> None:
     """보유 포지션과 기다리는 비용을 봅니다. Show open pairs, and what waiting costs."""
@@ -50,7 +47,10 @@ def facts_of(held: Holding) -> dict[str, Any]:
 
 def is_live(market: Market) -> bool:
     """Whether the figures are those of a trader that runs."""
-    return market.age <= LIVE_S_MAX * 1_000_000_000
+    from kimp.order.commands.figures import LIVE_S_MAX
+    from kimp.shared.domain.time import SECOND
+
+    return market.age <= LIVE_S_MAX * SECOND
 
 
 def _show(out: Console, held: Holding) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from kimp.order.commands.figures import digits_for, number, percent, won
-from kimp.order.commands.words import Both, both
+from kimp.order.commands.words import Both, both, said
 from kimp.order.reading.why import Need
+from kimp.shared.ports.strategy import Condition
 
 _UPWARD = {">", ">="}
 _NETS = {"net", "worst_net", "net_target", "breakout_net"}
@@ -74,6 +75,20 @@ def _net(need: Need, korean: str, english: str) -> Both:
         f"{ko}: 청산 김프(테더 기준)가 {now}에서 {then}까지 {'올라야' if upward else '내려야'} 함",
         f"{en}: the leaving premium (usdt basis) must {'rise' if upward else 'fall'} from {now} to {then}",
     )
+
+
+def told(one: Condition) -> str:
+    """A strategy's comparison with its figures, whether or not it holds."""
+    name = one.name.removeprefix("add_")
+    if name in _NETS:
+        actual, needed = f"{won(one.actual)}원", f"{won(one.needed)}원"
+    elif name == "usdkrw":
+        actual, needed = number(one.actual, 2), number(one.needed, 2)
+    else:
+        gap = None if one.actual is None or one.needed is None else one.needed - one.actual
+        digits = max(digits_for(gap), 4 if name == "funding_income" else 2)
+        actual, needed = percent(one.actual, digits), percent(one.needed, digits)
+    return f"{said(one.name)} {actual} {one.relation} {needed}"
 
 
 def _relation(need: Need) -> Both:

@@ -105,12 +105,14 @@ def _show(out: Console, answer: Why) -> None:
 
 
 def _show_decision(out: Console, answer: Why, seen: Decision) -> None:
-    from kimp.order.commands.figures import ago, percent
+    from kimp.order.commands.figures import LIVE_S_MAX, ago, percent
+    from kimp.order.commands.sentences import told
     from kimp.order.commands.words import both
+    from kimp.shared.domain.time import SECOND
 
     (answer_ko, answer_en), (reason_ko, reason_en) = both(seen.answer.value), both(seen.reason)
-    out.print(f"판단: {answer_ko} - {reason_ko}", soft_wrap=True)
-    out.print(f"decision: {answer_en} - {reason_en}", style="dim", soft_wrap=True)
+    out.print(f"판단: {answer_ko} - {reason_ko}", soft_wrap=True, markup=False)
+    out.print(f"decision: {answer_en} - {reason_en}", style="dim", soft_wrap=True, markup=False)
     age_ko, age_en = ago(answer.asked - seen.at)
     since_ko, since_en = ago(answer.asked - (answer.since or seen.at))
     out.print(
@@ -123,7 +125,16 @@ def _show_decision(out: Console, answer: Why, seen: Decision) -> None:
         f"펀딩 {percent(figures.funding_rate, 4)}",
         soft_wrap=True,
     )
+    for one in seen.conditions:
+        out.print(f"  {'✓' if one.holds else '✗'} {told(one)}", soft_wrap=True, markup=False)
     _show_needs(out, seen, answer.needs)
+    if answer.asked - seen.at > LIVE_S_MAX * SECOND:
+        out.print(
+            "그 시각에는 트레이더가 돌지 않았습니다: 그 전의 마지막 판단입니다. "
+            "The trader did not run then: this is the last decision before.",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def _show_needs(out: Console, seen: Decision, needs: tuple[Need, ...]) -> None:
@@ -139,34 +150,37 @@ def _show_needs(out: Console, seen: Decision, needs: tuple[Need, ...]) -> None:
         return
     out.print("달라졌어야 할 것 (what would have had to differ):")
     for korean, english in lines:
-        out.print(f"  • {korean}", soft_wrap=True)
-        out.print(f"    {english}", style="dim", soft_wrap=True)
+        out.print(f"  • {korean}", soft_wrap=True, markup=False)
+        out.print(f"    {english}", style="dim", soft_wrap=True, markup=False)
 
 
 def _show_done(out: Console, done: Done) -> None:
     from rich.table import Table
 
-    from kimp.order.commands.figures import clock, money, number
+    from kimp.order.commands.figures import clock, harmless, money, number
     from kimp.order.commands.words import said
 
     out.print(
         f"{clock(done.decided_at)} {said(done.action.value)}: {said(done.reason)}, {said(done.direction.value)}",
         soft_wrap=True,
+        markup=False,
     )
-    table = Table(
-        "주문 (order)", "수량 (quantity)", "지정가 (limit)", "체결 (filled)", "평균가 (price)", "결과 (outcome)"
-    )
+    table = Table("주문\norder", "방향\nside", "목적\npurpose")
+    for head in ("수량\nquantity", "지정가\nlimit", "체결\nfilled", "평균가\nprice"):
+        table.add_column(head, justify="right")
+    table.add_column("결과\noutcome")
     for order in done.orders:
         venue, _, symbol = order.instrument_id.partition(":")
         asset = "KRW" if venue == "upbit" else "USDT"
-        outcome = said(order.outcome) + (f" {order.detail}" if order.detail else "")
         table.add_row(
-            f"{venue} {symbol} {said(order.side.value)} · {said(order.purpose.value)}",
+            f"{venue} {symbol}",
+            said(order.side.value),
+            said(order.purpose.value),
             number(order.quantity),
             money(order.limit, asset),
             number(order.filled),
             money(order.price, asset),
-            outcome,
+            said(order.outcome) + (f" {harmless(order.detail)}" if order.detail else ""),
         )
     out.print(table)
     _show_end(out, done)

@@ -137,7 +137,7 @@ def both(code: str) -> Both:
     if bare in WORDS:  # the conditions of entering, asked again before the second tranche
         return f"추가 진입: {WORDS[bare][0]}", f"second tranche: {WORDS[bare][1]}"
     if code.startswith("premium_"):  # a reason of an entry: premium_below_threshold_and_z_score
-        return f"진입 조건 충족 ({code})", code.replace("_", " ")
+        return "진입 조건 충족", code.replace("_", " ")
     return code, code.replace("_", " ")
 
 

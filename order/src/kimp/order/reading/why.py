@@ -125,7 +125,9 @@ def why(history: History, decisions: Sequence[Decision], slot: str, asked: Nanos
 
 
 def needs_of(decision: Decision) -> tuple[Need, ...]:
-    """Everything that would have had to differ for the answer to be another one, the strategy's rules first."""
+    """Everything that would have had to differ for something to be done; nothing where something was."""
+    if decision.answer in (Answer.ENTER, Answer.EXIT) and not decision.refusals:
+        return ()  # and the guards were read after it: orders in flight and this very entry count there
     verdict = decision.verdict
     strategy = [_need(Rule.STRATEGY, one, verdict) for one in decision.conditions if not one.holds]
     guards = [_need(Rule.GUARD, one, None) for one in decision.guards if not one.holds]
