@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from kimp.shared.domain.instruments import default_pair
 from kimp.shared.domain.signals import Hold, Signal
 from kimp.shared.domain.time import HOUR, MINUTE
 from kimp.shared.errors import DataError
-from kimp.shared.ports.strategy import Condition, MarketView, PositionView
+from kimp.shared.ports.strategy import Condition, MarketView
 
 PAIR = default_pair()
 START = 1_700_000_040_000_000_000 // MINUTE * MINUTE
@@ -57,10 +58,10 @@ class Watching:
     def observe(self, view: MarketView) -> None:
         self.seen.append(view)
 
-    def decide(self, view: MarketView, position: PositionView | None) -> Signal:
+    def decide(self, *_: Any) -> Signal:
         return Hold("looking")
 
-    def explain(self, view: MarketView, position: PositionView | None) -> tuple[Condition, ...]:
+    def explain(self, *_: Any) -> tuple[Condition, ...]:
         return ()
 
 
@@ -93,7 +94,7 @@ def test_the_past_asked_for_is_as_long_as_the_windows_and_ends_now() -> None:
 def test_without_a_record_it_waits_for_live_quotes() -> None:
     strategy = Watching()
 
-    async def load(base: str, start: int, end: int) -> MarketData:
+    async def load(*_: Any) -> MarketData:
         raise DataError("nothing was collected yet")
 
     assert asyncio.run(warm_up(strategy, PAIR, load, START)) == 0
