@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kimp.order.exchanges.binance import BinanceExchange
+from kimp.order.exchanges.binance import BinanceExchange, is_play
 from kimp.order.exchanges.binance_transport import base_urls
 from kimp.shared.domain.accounts import Balance, ContractPosition
 from kimp.shared.domain.instruments import Instrument
@@ -88,6 +88,13 @@ def test_the_addresses_come_from_the_settings_alone() -> None:
     real = base_urls("https://fapi.binance.com")
     assert real.pop("sapi") == "https://api.binance.com/sapi/v1"
     assert set(real.values()) == {"https://fapi.binance.com/fapi/v1", "https://fapi.binance.com/fapi/v3"}
+
+
+def test_only_demo_trading_and_this_machine_are_play() -> None:
+    assert is_play("https://demo-fapi.binance.com")
+    assert is_play("http://127.0.0.1:8080")
+    assert not is_play("https://fapi.binance.com")
+    assert not is_play("https://relay.example/binance")
 
 
 # -- balances and contracts ------------------------------------------------------------------------------------------

@@ -322,13 +322,19 @@ def test_a_stream_that_says_nothing_of_our_order_is_replaced(with_venue: With, a
     with_venue(story, speed=FAST)
 
 
-def test_a_stream_that_tells_of_our_order_is_kept(with_venue: With, an_order: Order) -> None:
+@pytest.mark.parametrize("is_overtaken", [False, True])
+def test_a_stream_that_tells_of_our_order_is_kept(with_venue: With, an_order: Order, is_overtaken: bool) -> None:
     async def story(venue: Any, exchange: BinanceExchange) -> None:
         venue.always[POST] = {"orderId": 1, "clientOrderId": an_order.client_id, "symbol": "BTCUSDT", "status": "NEW"}
         async with listening(exchange) as heard:
             await until(lambda: venue.streams)
+            push = order_update(c=an_order.client_id, x="EXPIRED", X="EXPIRED", l="0", t=0)
+            if is_overtaken:  # a push may be faster than the answer
+                await venue.push(push)
+                await heard.wait_for(OrderReported)
             assert isinstance(await exchange.place(an_order), Accepted)
-            await venue.push(order_update(c=an_order.client_id, x="NEW", X="NEW", l="0", t=0))
+            if not is_overtaken:
+                await venue.push(push)
             probes = heard.count(ClockMeasured)
             await until(lambda: heard.count(ClockMeasured) >= probes + 1)  # a minute
             assert len(venue.opened) == 1

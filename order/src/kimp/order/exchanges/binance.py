@@ -65,6 +65,12 @@ COUNTDOWN = weight(10)
 _log = logs.get(__name__)
 
 
+def is_play(rest_url: str) -> bool:
+    """Whether no real money can lie there: demo trading, the old testnet, or this very machine."""
+    host = urlsplit(rest_url).hostname or ""
+    return host in ("127.0.0.1", "::1", "localhost") or host.startswith(("demo-", "testnet."))
+
+
 class BinanceExchange:
     """One Binance account. Trouble never leaves it as an exception, only as an answer.
 
@@ -230,7 +236,7 @@ class BinanceExchange:
 
     async def examine(self, instruments: Sequence[Instrument], leverage: Decimal) -> tuple[Check, ...]:
         """Mode, margin, leverage, discount and key; harmless things are put right at once."""
-        is_real_venue = (urlsplit(self._settings.rest_url).hostname or "").startswith("fapi")
+        is_real_venue = not is_play(self._settings.rest_url)
         return await BinanceExamination(self._line, is_real_venue=is_real_venue).examine(instruments, leverage)
 
     async def keep_alive(self, instruments: Iterable[Instrument], countdown: Nanos) -> None:

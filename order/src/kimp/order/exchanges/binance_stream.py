@@ -97,6 +97,7 @@ class UserStream:
         self._connection: ClientConnection | None = None
         self._opened_at: Nanos = now
         self._expected: OrderedDict[ClientId, Nanos] = OrderedDict()
+        self._heard: OrderedDict[ClientId, None] = OrderedDict()
         self._is_available = True
         self._misses = 0
         self._key_at = self._probe_at = self._warm_at = now
@@ -109,7 +110,11 @@ class UserStream:
             group.create_task(self._lists.run(outbox, self._suspect))
 
     def expect(self, client_id: ClientId) -> None:
-        """The venue has this order: if the stream says nothing of it soon, it is deaf."""
+        """The venue has this order: if the stream says nothing of it soon, it is deaf. It may have spoken already, for
+        a push can overtake the answer to the request.
+        """
+        if client_id in self._heard:
+            return
         self._expected[client_id] = self._clock.now() + EXPECTED_WITHIN
         while len(self._expected) > EXPECTED_MAX:
             self._expected.popitem(last=False)
@@ -173,7 +178,7 @@ class UserStream:
             _log.error("push unreadable", venue="binance", length=len(payload))
             self._lists.read_at(now)
         if push.order is not None:
-            self._expected.pop(push.order, None)
+            self._hear_of(push.order)
         for event in push.events:
             if isinstance(event, OrderFilled):
                 self._lists.note(event.fill)
@@ -183,6 +188,12 @@ class UserStream:
         if push.has_funding:
             self._lists.funding_at(now + FUNDING_LAG)
         return push.has_key_expired
+
+    def _hear_of(self, client_id: ClientId) -> None:
+        self._expected.pop(client_id, None)
+        self._heard[client_id] = None
+        while len(self._heard) > EXPECTED_MAX:
+            self._heard.popitem(last=False)
 
     async def _drop(self, reason: str) -> None:
         """End the connection; the listener opens the next one and what was missed is fetched."""
@@ -206,7 +217,8 @@ class UserStream:
                 await self._probe(outbox)
             elif now >= self._warm_at:
                 self._warm_at = now + WARM_EVERY
-                await self._line.call("fapiPublicGetPing", cost=PING)
+                if not isinstance(await self._line.call("fapiPublicGetPing", cost=PING), Told):
+                    self._probe_at = now
             if now >= self._key_at and self._connection is not None:
                 await self._renew()
             if self._connection is not None and now - self._opened_at >= LIFE:
