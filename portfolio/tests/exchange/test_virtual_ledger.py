@@ -234,7 +234,7 @@ class Story:
         asset = self.dice.choice(sorted(OPENING[self.venue]))
         size = D(self.dice.randrange(-30_000_000, 30_000_001)) / (1_000 if asset == "USDT" else 1)
         amount = Amount(size if asset in ("KRW", "USDT") else size / 10**8, asset)
-        name = f"t{self.count - self.dice.randrange(8)}"
+        name = f"t{self.dice.choice([self.count, self.count // 100])}"
         return lambda venue: (venue.move_funds(name, amount), amount)
 
     def maintain(self) -> Step:
