@@ -76,7 +76,9 @@ class AccountDesk:
             Endpoint("GET", f"{v1}/feeBurn", 30, data, lambda _: {"feeBurn": self._burns_fees}),
             Endpoint("POST", f"{v1}/feeBurn", 1, trade, self.set_fee_burn),
             Endpoint("GET", "/sapi/v1/account/apiRestrictions", 1, data, self.restrictions),
+            # A stock ccxt asks for coins and margin pairs of the spot side before it loads its markets.
             Endpoint("GET", "/sapi/v1/capital/config/getall", 10, data, lambda _: []),
+            Endpoint("GET", "/sapi/v1/margin/allPairs", 1, Security.KEY, lambda _: []),
         ]
 
     # -- figures ---------------------------------------------------------------------------------------------------
