@@ -152,7 +152,7 @@ def body_fields(raw: bytes) -> dict[str, Any]:
         fields = json.loads(raw or b"{}", parse_float=str, parse_int=str)
     except (ValueError, RecursionError) as error:
         raise known("validation_error") from error
-    if not isinstance(fields, dict):
+    if not isinstance(fields, dict) or not _is_text(plain_body(fields)):
         raise known("validation_error")
     return fields
 
@@ -173,6 +173,15 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _is_text(value: str) -> bool:
+    r"""Whether it can be written at all: JSON's ``"\ud800"`` is half a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unpack(part: str) -> bytes:

@@ -74,9 +74,9 @@ def moment(written: str) -> Nanos | None:
         return None if value is None else value * MILLISECOND
     try:
         parsed = datetime.fromisoformat(written)
-    except ValueError:
+        return from_datetime(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         return None
-    return from_datetime(parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC))
 
 
 def day_start(at: Nanos) -> Nanos:

@@ -5,11 +5,12 @@ Numbers are JSON numbers here, large and small ones in exponent form; the exchan
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from kimp.portfolio.exchange.upbit_wire.figures import kst_label, millis, text, utc_label
 from kimp.portfolio.exchange.upbit_wire.personal import SIDE_WORDS
-from kimp.portfolio.exchange.upbit_wire.tape import Bar, DayFigures
+from kimp.portfolio.exchange.upbit_wire.tape import Bar, DayFigures, direction
 from kimp.shared.domain.books import Book, Level
 from kimp.shared.domain.instruments import Instrument
 from kimp.shared.domain.money import ZERO
@@ -70,8 +71,8 @@ def market_json(instrument: Instrument, *, with_details: bool) -> dict[str, Any]
     return shown
 
 
-def trade_tick(trade: PublicTrade, instrument: Instrument, day: DayFigures) -> dict[str, Any]:
-    """A trade as ``/v1/trades/ticks`` lists it."""
+def trade_tick(trade: PublicTrade, instrument: Instrument, previous_close: Decimal) -> dict[str, Any]:
+    """A trade as ``/v1/trades/ticks`` lists it; ``previous_close`` is yesterday's last price (quote asset)."""
     label = utc_label(trade.venue_at)
     return {
         "market": instrument.symbol,
@@ -80,19 +81,21 @@ def trade_tick(trade: PublicTrade, instrument: Instrument, day: DayFigures) -> d
         "timestamp": millis(trade.venue_at),
         "trade_price": trade.price,
         "trade_volume": trade.quantity,
-        "prev_closing_price": day.previous_close,
-        "change_price": trade.price - day.previous_close,
+        "prev_closing_price": previous_close,
+        "change_price": trade.price - previous_close,
         "ask_bid": SIDE_WORDS[trade.side],
         "sequential_id": trade.trade_id,
     }
 
 
-def trade_message(trade: PublicTrade, instrument: Instrument, day: DayFigures, book: Book | None) -> dict[str, Any]:
-    """A trade as the stream tells it."""
+def trade_message(
+    trade: PublicTrade, instrument: Instrument, previous_close: Decimal, book: Book | None
+) -> dict[str, Any]:
+    """A trade as the stream tells it, with the touch it left behind."""
     label = utc_label(trade.venue_at)
     bid = book.bids[0] if book is not None and book.bids else _NOTHING
     ask = book.asks[0] if book is not None and book.asks else _NOTHING
-    change = trade.price - day.previous_close
+    change = trade.price - previous_close
     return {
         "type": "trade",
         "code": instrument.symbol,
@@ -103,8 +106,8 @@ def trade_message(trade: PublicTrade, instrument: Instrument, day: DayFigures, b
         "trade_price": trade.price,
         "trade_volume": trade.quantity,
         "ask_bid": SIDE_WORDS[trade.side],
-        "prev_closing_price": day.previous_close,
-        "change": "EVEN" if not change else "RISE" if change > ZERO else "FALL",
+        "prev_closing_price": previous_close,
+        "change": direction(change),
         "change_price": abs(change),
         "sequential_id": trade.trade_id,
         "best_ask_price": ask.price,
@@ -125,7 +128,7 @@ def ticker(day: DayFigures, last: PublicTrade) -> dict[str, Any]:
         "low_price": day.low,
         "trade_price": day.last,
         "prev_closing_price": day.previous_close,
-        "change": day.direction,
+        "change": direction(day.change),
         "change_price": abs(day.change),
         "change_rate": abs(day.change_rate),
         "signed_change_price": day.change,

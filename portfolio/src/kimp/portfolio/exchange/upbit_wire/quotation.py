@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from kimp.portfolio.exchange.upbit_wire import public
@@ -33,6 +34,7 @@ class Quotes:
         self._boards = boards
         self.markets = markets
         self._days: dict[str, tuple[Nanos, int, DayFigures]] = {}
+        self._closes: dict[str, tuple[Nanos, Decimal]] = {}
 
     def book(self, instrument: Instrument) -> Book | None:
         """The latest book."""
@@ -56,6 +58,13 @@ class Quotes:
             figures = day_figures(self.candles(instrument, DAY_CANDLES, now + 1), last, now)
             known = self._days[instrument.id] = (mark, last.trade_id, figures)
         return known[2]
+
+    def previous_close(self, instrument: Instrument, last: PublicTrade, now: Nanos) -> Decimal:
+        """Yesterday's last price; looked for once a day."""
+        known = self._closes.get(instrument.id)
+        if known is None or known[0] != now // DAY:
+            known = self._closes[instrument.id] = (now // DAY, self.day(instrument, last, now).previous_close)
+        return known[1]
 
     def latest(self, instrument: Instrument, now: Nanos) -> tuple[PublicTrade, DayFigures] | None:
         """The last trade and its day, or ``None`` before the first one."""
@@ -113,8 +122,8 @@ class Quotation:
             found = [trade for trade in found if trade.trade_id < int(cursor)]
         if not found:
             return Answer([])
-        day = self._quotes.day(instrument, self._quotes.trades(instrument, 1)[0], call.now)
-        return Answer([public.trade_tick(trade, instrument, day) for trade in found[:count]])
+        close = self._quotes.previous_close(instrument, found[0], call.now)
+        return Answer([public.trade_tick(trade, instrument, close) for trade in found[:count]])
 
     def minutes(self, call: Call) -> Answer:
         """GET /v1/candles/minutes/{unit}: newest first, ``to`` exclusive, 200 at most, minutes without trades missing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, assert_never
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
@@ -41,6 +42,12 @@ from kimp.shared.domain.time import Nanos
 from kimp.shared.ports.clock import Clock
 
 UP = encode({"status": "UP"})
+SEND_S_MAX = 10.0
+"""How long a message may wait for a client that does not read; the real venue does not wait for anybody either."""
+
+CLOSE_S_MAX = 1.0
+"""How long a closing handshake may take."""
+
 SNAPSHOT, REALTIME = "SNAPSHOT", "REALTIME"
 
 
@@ -88,14 +95,16 @@ class Session:
                 group.create_task(self._read())
                 group.create_task(self._tell(happenings))
                 group.create_task(self._watch())
-        except* (Left, ConnectionError):
+        except* (Left, ConnectionError, TimeoutError):
             pass
         finally:
             self._venue.sessions.discard(self)
 
-    async def hang_up(self) -> None:
-        """End the connection: the venue stops."""
-        await self._socket.close(code=WSCloseCode.GOING_AWAY)
+    async def hang_up(self, code: WSCloseCode = WSCloseCode.GOING_AWAY) -> None:
+        """End the connection; a client that does not say goodbye in time is left without one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await self._socket.close(code=code)
 
     # -- from the client -------------------------------------------------------------------------------------------
 
@@ -187,7 +196,7 @@ class Session:
     def _trades(self, instrument: Instrument, trades: Iterable[Any]) -> list[dict[str, Any]]:
         now, book = self._venue.clock.now(), self._venue.quotes.book(instrument)
         return [
-            public.trade_message(trade, instrument, self._venue.quotes.day(instrument, trade, now), book)
+            public.trade_message(trade, instrument, self._venue.quotes.previous_close(instrument, trade, now), book)
             for trade in trades
         ]
 
@@ -232,7 +241,8 @@ class Session:
         for message in messages:
             whole = message | {"stream_type": stream}
             spelt = abbreviate(whole) if form.is_simple else whole
-            await self._socket.send_bytes(encode([spelt] if form.is_list else spelt))
+            async with asyncio.timeout(SEND_S_MAX):
+                await self._socket.send_bytes(encode([spelt] if form.is_list else spelt))
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -243,5 +253,5 @@ class Session:
         await self._leave(WSCloseCode.OK)
 
     async def _leave(self, code: WSCloseCode) -> None:
-        await self._socket.close(code=code)
+        await self.hang_up(code)
         raise Left

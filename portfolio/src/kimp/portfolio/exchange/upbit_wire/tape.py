@@ -18,8 +18,6 @@ from kimp.shared.domain.time import DAY, MINUTE, Nanos
 MINUTES = (1, 3, 5, 10, 15, 30, 60, 240)
 """The lengths of minute bars that Upbit offers."""
 
-EVEN = "EVEN"
-
 
 @dataclass(slots=True)
 class Bar:
@@ -97,10 +95,10 @@ class DayFigures:
         """The same as a fraction of yesterday's close."""
         return (self.change / self.previous_close).quantize(Decimal("1e-10")) if self.previous_close else ZERO
 
-    @property
-    def direction(self) -> str:
-        """``RISE``, ``EVEN`` or ``FALL``."""
-        return EVEN if not self.change else "RISE" if self.change > ZERO else "FALL"
+
+def direction(change: Decimal) -> str:
+    """``RISE``, ``EVEN`` or ``FALL``."""
+    return "EVEN" if not change else "RISE" if change > ZERO else "FALL"
 
 
 def day_figures(candles: Sequence[Candle], last: PublicTrade, now: Nanos) -> DayFigures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -172,8 +173,9 @@ class UpbitWire:
         return socket
 
     async def _hang_up(self, _application: web.Application) -> None:
-        for session in list(self._venue.sessions):
-            await session.hang_up()
+        async with asyncio.TaskGroup() as group:
+            for session in list(self._venue.sessions):
+                group.create_task(session.hang_up())
 
 
 def _ip(request: web.Request) -> str:
