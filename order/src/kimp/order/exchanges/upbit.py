@@ -71,6 +71,7 @@ class UpbitExchange:
         self._dice = dice
         self._stack = AsyncExitStack()
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def venue(self) -> Venue:
@@ -83,9 +84,9 @@ class UpbitExchange:
             await self._client.warm()
             self._group = asyncio.TaskGroup()
             await self._group.__aenter__()
-            warming = self._group.create_task(self._client.keep_warm())
             opening.push_async_callback(self._group.__aexit__, None, None, None)
-            opening.callback(warming.cancel)
+            opening.callback(self._stop)
+            self._tasks.append(self._group.create_task(self._client.keep_warm()))
             self._stack = opening.pop_all()
         return self
 
@@ -94,6 +95,12 @@ class UpbitExchange:
     ) -> None:
         self._group = None
         await self._stack.aclose()
+
+    def _stop(self) -> None:
+        """End what runs beside the caller, also a stream whose reader just went away."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
@@ -201,6 +208,7 @@ class UpbitExchange:
         stream = UpbitStream(self._client, self._history, clock=self._clock, dice=self._dice)
         outbox: asyncio.Queue[Event] = asyncio.Queue(OUTBOX_MAX)
         running = self._group.create_task(stream.run(outbox))
+        self._tasks.append(running)
         try:
             while True:
                 yield await outbox.get()

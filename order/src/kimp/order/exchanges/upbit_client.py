@@ -204,7 +204,7 @@ def _raw_client(owner: UpbitClient) -> Any:
             code, _, _, _, headers, body = arguments[:6]
             owner.take(code, headers, body)
 
-        def is_text_response(self, headers: Mapping[str, str]) -> bool:
+        def is_text_response(self, _: Mapping[str, str]) -> bool:
             """Always: ccxt looks for ``Content-Type`` spelt so, and else throws the text away."""
             return True
 

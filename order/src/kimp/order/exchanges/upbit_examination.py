@@ -98,7 +98,7 @@ class UpbitExamination:
         return Check("upbit may order", ok, text)
 
     async def _withdrawal(self) -> Check:
-        """Permission "출금하기" must be absent, and only ``out_of_scope`` proves it ("디지털 자산 출금 취소 요청" needs it).
+        """Permission "출금하기" must be absent; only ``out_of_scope`` proves it. "디지털 자산 출금 취소 요청" needs it.
 
         Since 2026-07-09 a new key with it is blocked until its owner unblocks it; it still has it.
         """

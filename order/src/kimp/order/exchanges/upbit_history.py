@@ -31,8 +31,8 @@ BRIEF_LOOKBACK: Nanos = MINUTE
 CLOSED_PAGE, OPEN_PAGE = 1_000, 100
 """Most rows a page may have ("종료 주문 목록 조회", "체결 대기 주문 목록 조회")."""
 
-PAGES_MAX = 20
-"""No account of this program makes twenty thousand orders a week; more cannot be told in reasonable time."""
+PAGES_MAX = 110
+"""Two years of weeks; our limiter lets twenty questions through a second, so this takes six of them at most."""
 
 REMEMBERED_MAX = 5_000
 """Ended orders kept with their trades: a few megabytes at most."""
