@@ -62,7 +62,8 @@ class FlightRecorder:
 
     def started(self, at: Nanos, length: int, effects: Sequence[Effect], engine: TradingEngine) -> None:  # noqa: ARG002
         """Begin a run; what the engine wanted on being restored follows from the journal and is not written."""
-        run = RunStart(at, length, fingerprint(engine), self._journal, self._version)
+        pairs = tuple(desk.pair for desk in engine.desks)
+        run = RunStart(at, length, fingerprint(engine), self._journal, self._version, pairs=pairs)
         self._guarded(lambda: self._begin(run))
 
     def after(self, event: Event, effects: Sequence[Effect], engine: TradingEngine) -> None:  # noqa: ARG002

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from kimp.order.engine.engine import TradingEngine
+from kimp.shared.domain.instruments import Pair
 from kimp.shared.domain.time import Nanos
 from kimp.shared.errors import DataError
 from kimp.shared.messages import events as messages
@@ -38,6 +39,7 @@ class RunStart(msgspec.Struct, frozen=True):
     """What a run began from: a journal of so many records, restored at ``at`` into an engine of this fingerprint.
 
     ``version`` and ``journal`` are the program's version and the journal's id; ``part`` counts the files of the run.
+    ``pairs`` are the instruments as the venues had them that day, which nobody can ask them for later.
     """
 
     at: Nanos
@@ -46,6 +48,7 @@ class RunStart(msgspec.Struct, frozen=True):
     journal: str
     version: str
     part: int = 0
+    pairs: tuple[Pair, ...] = ()
 
 
 def fingerprint(engine: TradingEngine) -> str:
