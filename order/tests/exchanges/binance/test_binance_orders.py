@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from random import Random
@@ -221,6 +224,16 @@ def test_an_order_that_is_open_already_is_adopted_and_never_sent_again(with_venu
     with_venue(story)
 
 
+def test_an_order_of_another_name_is_not_adopted(with_venue: With, an_order: Order) -> None:
+    async def story(venue: Any, exchange: BinanceExchange) -> None:
+        venue.always[POST] = error(-4116, "ClientOrderId is duplicated.")
+        venue.always[GET] = the_order(an_order) | {"clientOrderId": "web_1"}
+        assert isinstance(await exchange.place(an_order), Unknown)
+        assert await exchange.query(an_order.client_id, an_order.instrument_id) is None
+
+    with_venue(story)
+
+
 @pytest.mark.parametrize("answer", [error(-2013, "Order does not exist."), (503, {}), "reset", {"orderId": 1}])
 def test_a_duplicate_that_cannot_be_shown_is_unknown(with_venue: With, an_order: Order, answer: Any) -> None:
     async def story(venue: Any, exchange: BinanceExchange) -> None:
@@ -341,3 +354,37 @@ def test_a_countdown_is_renewed_for_every_instrument_and_trouble_with_it_is_swal
         assert (sent[0]["symbol"], sent[0]["countdownTime"]) == ("BTCUSDT", "120000")
 
     with_venue(story)
+
+
+# -- around it --------------------------------------------------------------------------------------------------------
+
+
+def test_the_adapter_is_imported_without_its_heavy_client() -> None:
+    check = "import sys, kimp.order.exchanges.binance; sys.exit('ccxt' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=30).returncode == 0
+
+
+def test_no_log_carries_the_keys(
+    with_venue: With, an_order: Order, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = ["the-key", "the-secret", "a-listen-key", "signature="]
+
+    async def story(venue: Any, exchange: BinanceExchange) -> None:
+        venue.always["POST /fapi/v1/listenKey"] = {"listenKey": "a-listen-key"}
+        venue.script[POST].extend(["reset", (503, {}), "nonsense", "truncated"])
+        venue.always[POST] = the_order(an_order)
+        reports = exchange.reports()
+        await anext(reports)
+        async with asyncio.timeout(5):
+            while not venue.streams:
+                await asyncio.sleep(0.005)
+        for _ in range(5):
+            await exchange.place(an_order)
+        await reports.aclose()
+
+    with_venue(story)
+    printed = capsys.readouterr()
+    assert caplog.records
+    for secret in secrets:
+        assert secret not in caplog.text + printed.out + printed.err
