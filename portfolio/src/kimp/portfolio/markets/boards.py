@@ -57,6 +57,7 @@ class Boards:
     def trade(self, trade: PublicTrade) -> None:
         """Take in a real trade; its id is the venue's own."""
         self._told.add(trade.instrument_id)
+        self.at = max(self.at, trade.received_at)
         self._add(trade)
 
     # -- what is shown ---------------------------------------------------------------------------------------------
