@@ -64,12 +64,23 @@ class ToldStrategy:
         return (Condition("net_target", position.net, ">", Decimal(0), holds),)
 
 
+class RuleStrategy(ToldStrategy):
+    """Decides by itself, so that the same quotes make the same decisions: in below one percent, out with any profit."""
+
+    def decide(self, view: MarketView, position: PositionView | None) -> Signal:
+        (condition,) = self.explain(view, position)
+        if not condition.holds:
+            return Hold("not_yet")
+        return Exit("net_positive") if position else Enter(Direction.LONG_PREMIUM, "premium_below_threshold")
+
+
 @dataclass
 class Story:
     """What happened, told step by step."""
 
     pair: Pair = field(default_factory=default_pair)
     settings: EngineSettings = field(default_factory=EngineSettings)
+    strategy: Any = field(default_factory=ToldStrategy)
     observers: Sequence[Any] = ()
     now: int = STORY_START
     records: list[Record] = field(default_factory=list)
@@ -78,7 +89,6 @@ class Story:
     timers: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.strategy = ToldStrategy()
         self.engine = TradingEngine((Assignment(self.strategy, self.pair),), self.settings)
         self.trades = 0
         # Korean bid and ask, perpetual bid and ask, KRW per USD, KRW per USDT
@@ -101,6 +111,12 @@ class Story:
                     self.timers.append((at, timer))
         for observer in self.observers:
             observer.after(event, effects, self.engine)
+
+    def settle(self) -> None:
+        """Whatever was sent and is not over yet fills."""
+        for tracked in list(self.engine.state.orders.values()):
+            if not tracked.is_settled:
+                self.fill(tracked.order)
 
     def wait(self, seconds: Any) -> None:
         until = self.now + int(Decimal(str(seconds)) * SECOND)
@@ -185,6 +201,12 @@ class Story:
 def make_story() -> type[Story]:
     """A class: ``make_story()`` is an engine with money and no quotes yet."""
     return Story
+
+
+@pytest.fixture(scope="session")
+def rule_strategy() -> type[RuleStrategy]:
+    """A strategy that can be replayed, because nobody tells it what to say."""
+    return RuleStrategy
 
 
 @pytest.fixture(scope="session")

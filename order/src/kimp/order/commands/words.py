@@ -121,6 +121,12 @@ WORDS: Mapping[str, Both] = MappingProxyType(
         "lost": ("도착하지 않음", "never arrived"),
         "rejected": ("거부됨", "rejected"),
         "unknown": ("결과 불명", "unknown"),
+        # feeds
+        "feed_ok": ("정상", "ok"),
+        "feed_stale": ("오래됨", "stale"),
+        "feed_expired": ("유효 시간 지남", "expired"),
+        "feed_missing": ("받지 못함", "missing"),
+        "feed_invalid": ("잘못된 호가", "invalid"),
         # exports
         "trades": ("체결 내역", "trades"),
         "ledger": ("복식부기 원장", "ledger"),
