@@ -98,11 +98,14 @@ class UpbitClient:
         Raises:
             asyncio.CancelledError: the caller was cancelled; the request may have arrived all the same.
         """
+        send = getattr(self._raw, endpoint)
+        if endpoint.startswith("private") and not (self.settings.access_key and self.settings.secret_key):
+            return Trouble.NOT_SENT  # it cannot be signed
         if not await self.limiter.acquire(group, is_urgent=is_urgent):
             return Trouble.HELD_BACK
         begun = self._clock.now()
         try:
-            body = await getattr(self._raw, endpoint)(dict(parameters or {}))
+            body = await send(dict(parameters or {}))
         except Refused as refused:
             obey_refusal(self.limiter, group, refused.answer.status, refused.headers, refused.answer.message)
             self._note(refused.headers, begun)

@@ -25,8 +25,10 @@ from kimp.shared.domain.time import Nanos, from_datetime
 KRW_FEE_RATE = Decimal("0.0005")
 """Upbit's fee in KRW markets, where the venue does not say the fee of a trade itself."""
 
-FEE_STEP = Decimal("1e-20")
-"""Finer than any fee: eight decimals of a price, eight of a volume, four of a rate."""
+FEE_STEP = Decimal("1e-16")
+"""Four decimals of a price, eight of a volume, four of a rate. Finer shares of large fees would not fit the 28 digits
+that sums in the ledger keep; what is left over of cheaper coins' fees goes to the last trade.
+"""
 
 _EXACT = Context(prec=60)
 

@@ -178,12 +178,14 @@ class UpbitStream:
         if orders is None:
             await self._answered(outbox, is_answered=False)
             return None
-        untold = 0
-        try:
-            for order in orders:
+        untold, are_readable = 0, True
+        for order in orders:
+            try:
                 untold += await self._tell(order, since, outbox)
-        except ValueError as error:
-            _log.error("order not readable", venue="upbit", reason=str(error))
+            except ValueError as error:  # one order nobody can read must not hide the others
+                _log.error("order not readable", venue="upbit", order=order.uuid, reason=str(error))
+                are_readable = False
+        if not are_readable:
             return None
         self._certain_until = begun
         await self._answered(outbox, is_answered=True)
@@ -199,14 +201,14 @@ class UpbitStream:
         for fill in news:
             now = self._clock.now()
             overdue += fill.at < now - GRACE
-            self._fills_told.add(fill.trade_id)
             await outbox.put(OrderFilled(now, fill))
+            self._fills_told.add(fill.trade_id)  # only then: a cancelled check must tell it again
         is_news = bool(news) or order.made_at >= since
         if is_news and order.status is OrderStatus.DONE and order.client_id not in self._ends_told:
             report = order.report(rate)
             if report is not None:
-                self._ends_told.add(order.client_id)
                 await outbox.put(OrderReported(self._clock.now(), report))
+                self._ends_told.add(order.client_id)
         return overdue
 
     def _remember(self, event: Event) -> None:
