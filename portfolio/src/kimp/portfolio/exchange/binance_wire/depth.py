@@ -19,9 +19,14 @@ FIRST_UPDATE = 1_000_000
 """Ids begin far from zero, as a venue's do: a client that takes zero for "none" must not get away with it."""
 
 
+def row(price: Decimal, size: Decimal) -> Row:
+    """A level as text, always spelt the same: clients keep books by the text of the price."""
+    return format(price.normalize(), "f"), format(size.normalize(), "f")
+
+
 def rows(levels: Iterable[Level]) -> list[Row]:
     """Levels as the venue writes them: price and size as text."""
-    return [(format(level.price, "f"), format(level.size, "f")) for level in levels]
+    return [row(level.price, level.size) for level in levels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +116,4 @@ class DepthTape:
 def _changed(before: Mapping[Decimal, Decimal], after: Mapping[Decimal, Decimal]) -> list[Row]:
     changes = [(price, ZERO) for price in before if price not in after]
     changes += [(price, size) for price, size in after.items() if before.get(price) != size]
-    return [(format(price, "f"), format(size, "f")) for price, size in changes]
+    return [row(price, size) for price, size in changes]
