@@ -439,5 +439,7 @@ def test_before_it_is_opened_it_sends_nothing() -> None:
         assert await exchange.account() is None
         assert await exchange.instruments(["BTCUSDT"]) is None
         assert await exchange.clock_skew() is None
+        checks = await exchange.examine([], Decimal(1))
+        assert [(check.name, check.ok) for check in checks] == [("binance key", False)]
 
     asyncio.run(story())

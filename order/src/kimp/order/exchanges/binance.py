@@ -236,6 +236,8 @@ class BinanceExchange:
 
     async def examine(self, instruments: Sequence[Instrument], leverage: Decimal) -> tuple[Check, ...]:
         """Mode, margin, leverage, discount and key; harmless things are put right at once."""
+        if not self._settings.api_key.get_secret_value():
+            return (Check("binance key", False, "열쇠가 없습니다 / no key configured"),)
         is_real_venue = not is_play(self._settings.rest_url)
         return await BinanceExamination(self._line, is_real_venue=is_real_venue).examine(instruments, leverage)
 
