@@ -90,12 +90,16 @@ def _show(out: Console, held: Holding) -> None:
 
 def _add_market(table: Any, market: Market) -> None:
     from kimp.order.commands.figures import percent, won
+    from kimp.order.commands.words import said
 
     table.add_row(
         "지금 김프 (premium now)", f"{percent(market.premium_fx)}  테더 기준 (usdt) {percent(market.premium_usdt)}"
     )
     parts = market.parts
-    if parts is not None:
+    if parts is None:
+        why = ", ".join(said(code) for code in market.refusals) or "-"
+        table.add_row("[bold]지금 청산하면 (net now)[/]", f"알 수 없음 (not known): {why}")
+    else:
         table.add_row("[bold]지금 청산하면 (net now)[/]", f"[bold]{won(parts.net)}원[/]")
         for label, value in (
             ("  김프 (premium)", parts.premium),

@@ -57,7 +57,7 @@ def _show(out: Console, report: PulseReport) -> None:
 def _slots(report: PulseReport) -> Table:
     from rich.table import Table
 
-    from kimp.order.commands.figures import number, percent, won
+    from kimp.order.commands.figures import harmless, number, percent, won
     from kimp.order.commands.words import said
 
     table = Table("코인\ncoin", "상태\nstate", "전략의 말\nthe strategy says")
@@ -65,7 +65,7 @@ def _slots(report: PulseReport) -> Table:
         table.add_column(head, justify="right")
     for slot in report.slots:
         held = slot.position
-        says = "-" if slot.signal is None else f"{said(slot.signal)}: {said(slot.signal_reason or '')}"
+        says = "-" if slot.signal is None else f"{said(slot.signal)}: {harmless(said(slot.signal_reason or ''))}"
         table.add_row(
             slot.symbol,
             said("halted" if slot.is_halted else slot.phase),

@@ -195,8 +195,9 @@ class History:
 
     def _fill(self, record: FillBooked) -> None:
         self.fills.append(record)
-        act = self._act.get(record.slot)
-        if act is not None and (record.fill.client_id in self._act_of or not act.is_over):
+        ordered = self._act_of.get(record.fill.client_id)  # a late fill belongs to the plan that ordered it
+        act = ordered or self._act.get(record.slot)
+        if act is not None and (ordered is not None or not act.is_over):
             act.fills.append(record)
         slot = self.state.slots[record.slot]
         position = slot.position
