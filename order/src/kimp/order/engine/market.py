@@ -48,44 +48,41 @@ class MarketState:
         """Take in new quotes. Older ones than those known are ignored: feeds may deliver out of order. Those dated far in
         the future are too, and while a source sends such nothing is entered on it.
         """
-        latest = event.at + self.ahead_max
+        latest, ahead = event.at + self.ahead_max, self._ahead
         for quote in event.rates:
-            if quote.at > latest:
-                self._ahead.add(quote.base)
-                continue
-            if self._ahead:
-                self._ahead.discard(quote.base)
-            known_rate = self.rates.get(quote.base)
-            if known_rate is None or quote.at >= known_rate.at:
+            base, at = quote.base, quote.at
+            known_rate = self.rates.get(base)
+            if (known_rate is None or at >= known_rate.at) and at <= latest:
+                if ahead:
+                    ahead.discard(base)
                 if quote.is_usable:
-                    self.rates[quote.base] = quote
+                    self.rates[base] = quote
                 else:
                     # One that is no number drops the good one before it, like a faulty book.
-                    self.rates.pop(quote.base, None)
+                    self.rates.pop(base, None)
+            elif at > latest:
+                ahead.add(base)
         for funding in event.funding:
-            if funding.at > latest:
-                continue
             known_funding = self.funding.get(funding.instrument_id)
-            if known_funding is None or funding.at >= known_funding.at:
+            if (known_funding is None or funding.at >= known_funding.at) and funding.at <= latest:
                 self.funding[funding.instrument_id] = funding
         books = self.books
         for book in event.books:
-            instrument_id = book.instrument_id
-            if book.venue_at > latest:
-                self._ahead.add(instrument_id)
-                continue
-            if self._ahead:
-                self._ahead.discard(instrument_id)
+            instrument_id, at = book.instrument_id, book.venue_at
             known = books.get(instrument_id)
             newest = known.venue_at if known is not None else self._dropped_at.get(instrument_id, 0)
-            if book.venue_at >= newest:
+            if newest <= at <= latest:
+                if ahead:
+                    ahead.discard(instrument_id)
                 fault = book.fault()
                 if fault is None:
                     books[instrument_id] = book
                     if self.faults:
                         self.faults.pop(instrument_id, None)
                 else:
-                    self._drop(instrument_id, book.venue_at, fault)
+                    self._drop(instrument_id, at, fault)
+            elif at > latest:
+                ahead.add(instrument_id)
 
     def _drop(self, instrument_id: InstrumentId, at: Nanos, fault: BookFault | None = None) -> None:
         """Forget a book, but not how new it was: an older one must not come back in its place."""
