@@ -38,6 +38,7 @@ class Asked:
     body: dict[str, Any]
     headers: dict[str, str]
     claims: dict[str, Any]
+    peer: Any
 
 
 @dataclass
@@ -81,6 +82,7 @@ class FakeUpbit:
                 json.loads(text) if text else {},
                 dict(request.headers),
                 claims_of(request, text),
+                request.transport.get_extra_info("peername") if request.transport else None,
             )
         )
         async with self.heard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from decimal import Decimal
@@ -23,6 +24,7 @@ from kimp.shared.domain.orders import (
     TimeInForce,
     Unknown,
 )
+from kimp.shared.settings import Upbit
 from kimp.storage.feeds.clocks import SystemClock
 
 Play = Callable[[Callable[[UpbitExchange, Any], Any]], Any]
@@ -189,6 +191,54 @@ def test_an_unreachable_venue_gets_no_order_and_says_so(stage: Any) -> None:
     outcome = asyncio.run(scene())
     assert isinstance(outcome, Rejected)
     assert outcome.code == "not_sent"
+
+
+def test_an_order_that_cannot_be_signed_is_not_sent(stage: Any) -> None:
+    serving, _ = stage
+
+    async def scene() -> Any:
+        async with serving() as fake:
+            settings = Upbit(rest_url=f"http://127.0.0.1:{fake.url}")
+            async with UpbitExchange(settings, [], SystemClock(), Random(1)) as exchange:
+                return await exchange.place(ORDER), fake.requests("POST /v1/orders")
+
+    outcome, asked = asyncio.run(scene())
+    assert isinstance(outcome, Rejected)
+    assert (outcome.code, asked) == ("not_sent", [])
+
+
+def test_an_order_travels_on_a_connection_that_is_warm_already(play: Play) -> None:
+    async def scene(exchange: UpbitExchange, fake: Any) -> Any:
+        fake.on("POST /v1/orders", TAKEN)
+        warmed = {asked.peer for asked in fake.asked}
+        await exchange.place(ORDER)
+        return warmed, fake.requests("POST /v1/orders")[0].peer
+
+    warmed, peer = play(scene)
+    assert len(warmed) == 2
+    assert peer in warmed
+
+
+def test_connections_are_kept_warm(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kimp.order.exchanges.upbit_client.WARM_EVERY", 50_000_000)
+
+    async def scene(_: UpbitExchange, fake: Any) -> None:
+        await fake.until(lambda: len(fake.requests("GET /v1/orderbook/instruments")) >= 6)
+
+    play(scene)
+
+
+def test_a_header_in_small_letters_loses_no_answer(play: Play) -> None:
+    async def small(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        body = json.dumps(TAKEN[1]).encode()
+        head = f"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        request.transport.write(head.encode() + body)  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    outcome, _ = placed(play, small)
+    assert outcome == Accepted(UUID)
 
 
 def test_a_429_is_refused_and_silences_the_group(play: Play) -> None:

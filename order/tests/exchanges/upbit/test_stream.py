@@ -204,6 +204,17 @@ def test_maintenance_is_told_when_it_begins_and_when_it_ends(play: Play) -> None
     assert "503" in away.reason
 
 
+def test_an_order_nobody_can_read_hides_no_other(play: Play) -> None:
+    async def scene(exchange: UpbitExchange, fake: Any) -> Any:
+        now = SystemClock().now()
+        with_history(fake, order("u0", "odd", now, side="sideways"), order("u1", "plain", now))
+        async with aclosing(exchange.reports()) as events:
+            (filled,) = await first(events, OrderFilled)
+        return filled
+
+    assert play(scene).fill.trade_id == "plain"
+
+
 def test_without_a_stream_rest_still_tells_what_happens(play: Play) -> None:
     async def scene(exchange: UpbitExchange, fake: Any) -> Any:
         fake.socket_status = 401
