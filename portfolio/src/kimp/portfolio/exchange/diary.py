@@ -1,13 +1,15 @@
 """The virtual exchange's memory: an append-only file of facts that survives a crash at any moment.
 
 One transaction per request, on disk before its answer is given; market data writes nothing. The file is SQLite in
-write-ahead mode with ``synchronous=FULL`` and belongs to one venue and one process.
+write-ahead mode with ``synchronous=FULL`` and belongs to one venue and one process. Every fact carries the hash of
+itself and of all before it, because SQLite would not notice a digit that changed on the disk.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +25,10 @@ APPLICATION_ID = 0x6B696D70
 VERSION = 1
 """Of the facts' layout; a file of another version is refused, never guessed at."""
 
-_SCHEMA = "CREATE TABLE facts (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT"
+_SCHEMA = "CREATE TABLE facts (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, chain BLOB NOT NULL) STRICT"
+
+_ROOT = b""
+"""What the first link of the chain hangs on."""
 
 
 class DiaryFailed(KimpError):
@@ -69,6 +74,8 @@ class Diary:
             self._file.execute("COMMIT")
         elif (found := self._pragma("quick_check")) != "ok":
             raise DataError(_unreadable(self.path, found))
+        last = self._file.execute("SELECT chain FROM facts ORDER BY seq DESC LIMIT 1").fetchone()
+        self._chain: bytes = _ROOT if last is None else last[0]
 
     def _pragma(self, name: str) -> object:
         return self._file.execute(f"PRAGMA {name}").fetchone()[0]
@@ -91,28 +98,39 @@ class Diary:
         Raises:
             DiaryFailed: they could not be written.
         """
-        rows = [(self._encoder.encode(fact),) for fact in facts]
+        rows, chain = [], self._chain
+        for fact in facts:
+            body = self._encoder.encode(fact)
+            chain = _link(chain, body)
+            rows.append((body, chain))
         try:
             self._file.execute("BEGIN IMMEDIATE")
-            self._file.executemany("INSERT INTO facts (body) VALUES (?)", rows)
+            self._file.executemany("INSERT INTO facts (body, chain) VALUES (?, ?)", rows)
             self._file.execute("COMMIT")
         except sqlite3.Error as error:
             raise DiaryFailed(f"{self.path} cannot be written ({error}); free the disk and restart.") from error
+        self._chain = chain
 
     def read(self) -> Iterator[Fact]:
         """Everything ever appended, oldest first.
 
         Raises:
-            DataError: a row is missing or cannot be read.
+            DataError: a fact is missing, was changed, or cannot be read.
         """
-        decoder = msgspec.json.Decoder(Fact)
+        decoder, chain = msgspec.json.Decoder(Fact), _ROOT
         try:
-            for expected, (seq, body) in enumerate(self._file.execute("SELECT seq, body FROM facts ORDER BY seq"), 1):
-                if seq != expected:
-                    raise DataError(_unreadable(self.path, f"fact {expected} is missing"))
+            rows = self._file.execute("SELECT seq, body, chain FROM facts ORDER BY seq")
+            for expected, (seq, body, link) in enumerate(rows, 1):
+                chain = _link(chain, body)
+                if seq != expected or link != chain:
+                    raise DataError(_unreadable(self.path, f"fact {expected} is missing or was changed"))
                 yield decoder.decode(body)
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise DataError(_unreadable(self.path, error)) from error
+
+
+def _link(chain: bytes, body: bytes) -> bytes:
+    return blake2b(body, digest_size=16, key=chain).digest()
 
 
 def _unreadable(path: Path, why: object) -> str:
