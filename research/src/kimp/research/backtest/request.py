@@ -23,10 +23,10 @@ from kimp.research.backtest.treasury import Rebalance
 from kimp.research.simulation.market import simulate_market
 from kimp.research.simulation.slippage import FixedSlippage
 from kimp.shared.domain.history import Candles, MarketData, Observations
-from kimp.shared.domain.instruments import Pair, binance_perpetual, upbit_spot
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import DAY, MINUTE, Nanos, to_datetime
 from kimp.shared.errors import DataError
+from kimp.shared.pairs import pair_of
 from kimp.shared.plugins import strategy_of
 from kimp.shared.ports.strategy import Strategy
 from kimp.shared.settings import Settings
@@ -114,12 +114,6 @@ def market_of(request: Request) -> MarketData:
     if end - start > SIMULATED_YEARS_MAX * 366 * DAY:
         raise DataError(f"A simulated market lasts {SIMULATED_YEARS_MAX} years at most; bring --from and --to closer.")
     return simulate_market(seed=request.seed, start=start, end=end, interval=request.interval or MINUTE)
-
-
-def pair_of(settings: Settings, base: str) -> Pair:
-    """The pair with the configured fees."""
-    costs = settings.costs
-    return Pair(base, upbit_spot(base, fee_rate=costs.upbit_fee), binance_perpetual(base, fee_rate=costs.binance_fee))
 
 
 def data_hash(data: MarketData) -> str:

@@ -15,8 +15,9 @@ from random import Random
 
 from kimp.shared.domain.instruments import Pair, default_pair
 from kimp.shared.domain.time import HOUR, SECOND
-from kimp.shared.errors import ConfigurationError, TimedOut
+from kimp.shared.errors import TimedOut
 from kimp.shared.logs import get
+from kimp.shared.pairs import coins_in
 from kimp.shared.ports.clock import Clock
 from kimp.shared.settings import Settings
 from kimp.storage.collectors.backfill import BackFill
@@ -47,8 +48,6 @@ from kimp.storage.feeds.wiring import binance_feed, upbit_feed
 
 SPOOL_FOLDER = "spool"
 ARCHIVE_FOLDER = "archive"
-NO_COINS = ("KRW", "USD", "USDT")
-"""What premiums are measured in; KRW-USDT is always collected anyway."""
 SCHEMA_PAUSE = 2 * SECOND
 
 
@@ -58,12 +57,7 @@ def coins_of(settings: Settings) -> tuple[str, ...]:
     Raises:
         ConfigurationError: the list is empty or holds something that is no coin.
     """
-    coins = tuple(dict.fromkeys(word.strip().upper() for word in settings.collect.coins.split(",") if word.strip()))
-    if not coins or not all(coin.isalnum() and coin.isascii() and coin not in NO_COINS for coin in coins):
-        raise ConfigurationError(
-            f"collect.coins is {settings.collect.coins!r}, but must name coins like BTC or BTC,ETH; see: kimp config show"
-        )
-    return coins
+    return coins_in(settings.collect.coins, "collect.coins")
 
 
 def pairs_of(settings: Settings) -> dict[str, Pair]:
