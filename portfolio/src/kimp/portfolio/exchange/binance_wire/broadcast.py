@@ -39,6 +39,7 @@ SPEEDS = ("", "@0ms", "@100ms", "@250ms", "@500ms")
 
 PARTIAL_LEVELS = (5, 10, 20)
 FRESH_TRADES_MAX = 100
+MICROSECOND: Nanos = 1_000
 RATES_MAX = 1_000
 
 
@@ -69,7 +70,9 @@ class Broadcast:
         self._records = records
         self._keys = keys
         self._instruments = exchange.simulated.instruments
-        self.tapes = {id_: DepthTape(leg.symbol) for id_, leg in self._instruments.items()}
+        # From the clock, so that ids go on rising when the venue is started again under clients that keep running.
+        first = clock.now() // MICROSECOND
+        self.tapes = {id_: DepthTape(leg.symbol, first) for id_, leg in self._instruments.items()}
         self.settled: dict[InstrumentId, deque[SettledRate]] = {id_: deque(maxlen=RATES_MAX) for id_ in self.tapes}
         self._expected: dict[InstrumentId, FundingRate] = {}
         self._told_trade: dict[InstrumentId, int] = {}

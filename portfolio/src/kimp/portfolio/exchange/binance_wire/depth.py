@@ -15,8 +15,6 @@ from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.time import MILLISECOND, Nanos
 
 Row = tuple[str, str]
-FIRST_UPDATE = 1_000_000
-"""Ids begin far from zero, as a venue's do: a client that takes zero for "none" must not get away with it."""
 
 
 def row(price: Decimal, size: Decimal) -> Row:
@@ -56,12 +54,12 @@ class Change:
 
 
 class DepthTape:
-    """One symbol's books in a row, numbered."""
+    """One symbol's books in a row, numbered from ``first`` on."""
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, first: int) -> None:
         self.symbol = symbol
         self.book: Book | None = None
-        self.last = FIRST_UPDATE
+        self.last = first
         self._bids: dict[Decimal, Decimal] = {}
         self._asks: dict[Decimal, Decimal] = {}
 

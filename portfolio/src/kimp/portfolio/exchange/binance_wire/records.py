@@ -117,14 +117,6 @@ class Records:
         found += self._transfers
         return sorted(found, key=lambda income: income.at)
 
-    def funding_number(self, payment: FundingPayment) -> int:
-        """The transaction id of a settlement.
-
-        Raises:
-            ValueError: it is not in the books.
-        """
-        return FUNDING_BASE + self._exchange.simulated.income.index(payment) + 1
-
     def _of_trade(self, trade: Trade) -> Iterable[Income]:
         fill = trade.fill
         symbol = self._exchange.simulated.instruments[fill.instrument_id].symbol

@@ -138,6 +138,8 @@ class BinanceWire:
             asked = self._admit(endpoint, request, form, query, body)
             if endpoint.is_order:
                 headers |= self._weights.count_order(now)
+            if not self._exchange.simulated.is_available:  # it may have gone while the body was read
+                return self._gateway(request, errors.UNAVAILABLE)
             try:
                 answer = endpoint.answer(asked)
             except Refusal as refusal:
