@@ -43,6 +43,7 @@ class FakeExchange:
     pushes: list[Event] = field(default_factory=list)
     looks: int = 0
     meanwhile: Callable[[], None] | None = None
+    clock: Any = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
@@ -53,6 +54,8 @@ class FakeExchange:
     async def place(self, order: Order, *, is_urgent: bool = False) -> Outcome:
         self.asked.append(("place", order, is_urgent))
         self.placed.append(order)
+        if self.clock is not None:
+            self._fill(order)
         return Accepted(f"v-{len(self.placed)}")
 
     async def cancel(self, client_id: str, instrument_id: InstrumentId) -> Outcome:
@@ -106,6 +109,13 @@ class FakeExchange:
         while self.pushes:
             yield self.pushes.pop(0)
         await asyncio.Event().wait()
+
+    def _fill(self, order: Order) -> None:
+        """With a clock it fills whole orders at their limit, and says so when asked."""
+        leg = next(leg for leg in self.listed or () if leg.id == order.instrument_id)
+        at, size = self.clock.now(), str(order.quantity)
+        fill = self.trade(leg, order.side, size, str(order.limit), at, order.client_id)
+        self.said[order.client_id] = OrderReport(order.client_id, OrderStatus.DONE, order.quantity, (fill,))
 
     def trade(self, leg: Instrument, side: Side, quantity: str, price: str, at: Nanos, client_id: str = "hand") -> Fill:
         """A trade on our account as the venue books it: in its list, its balances and its contracts."""
