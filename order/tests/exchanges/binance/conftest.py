@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import pytest
 from aiohttp import WSMsgType, web
 
+import kimp.order.exchanges.binance_transport  # noqa: F401  # seconds, before any test's time runs
 from kimp.order.exchanges.binance import BinanceExchange
 from kimp.shared.domain.instruments import Instrument, Side, binance_perpetual
 from kimp.shared.domain.orders import Order

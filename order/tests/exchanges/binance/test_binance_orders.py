@@ -364,6 +364,18 @@ def test_the_adapter_is_imported_without_its_heavy_client() -> None:
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=30).returncode == 0
 
 
+def test_giving_up_while_opening_leaves_nothing_open(with_venue: With) -> None:
+    async def story(venue: Any, _: BinanceExchange) -> None:
+        venue.always["GET /fapi/v1/time"] = "hang"
+        exchange = BinanceExchange(Binance(rest_url=venue.url), [], SystemClock(), Random(1))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), exchange:
+                pytest.fail("a silent venue was not waited for")
+        assert exchange._line._session is None
+
+    with_venue(story)
+
+
 def test_no_log_carries_the_keys(
     with_venue: With, an_order: Order, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,16 +98,19 @@ class BinanceLine:
 
     async def open(self) -> None:
         """Open the session and measure the venue's clock, which also warms a connection."""
-        from kimp.order.exchanges.binance_transport import BinanceTransport
-
+        transport = await asyncio.to_thread(_transport_class)  # seconds of importing, while feeds go on
         # TLS is verified by default; no cookies, no proxy or credentials from the environment.
         connector = aiohttp.TCPConnector(keepalive_timeout=KEPT_S, limit=CONNECTIONS_MAX)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
-        self._transport = BinanceTransport(
-            self._settings, self._session, timestamp_ms=self.venue_ms, tap=self._read_headers
-        )
-        self._transport.open()  # its TLS context costs milliseconds once
-        await self.measure()
+        try:
+            self._transport = transport(
+                self._settings, self._session, timestamp_ms=self.venue_ms, tap=self._read_headers
+            )
+            self._transport.open()  # its TLS context costs milliseconds once
+            await self.measure()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -196,6 +199,12 @@ class BinanceLine:
         elif status in (TOO_MANY, BANNED):  # the address as a whole asked too often: whoever goes on is banned
             for group in self._limiter.groups:
                 obey_refusal(self._limiter, group, status, headers)
+
+
+def _transport_class() -> type[BinanceTransport]:
+    from kimp.order.exchanges.binance_transport import BinanceTransport
+
+    return BinanceTransport
 
 
 class _Time(msgspec.Struct, rename="camel"):
