@@ -58,7 +58,7 @@ def _offer(mode: str, place: "TradePlace", slots: "Sequence[str]", as_json: bool
     from kimp.storage.feeds.clocks import SystemClock
 
     if not slots:
-        console().print(f"[{mode}] 보유한 페어가 없습니다. Nothing is held.") if not as_json else print_json(
+        console().print(f"{mode}: 보유한 페어가 없습니다. Nothing is held.") if not as_json else print_json(
             {"slots": []}
         )
         return
@@ -69,7 +69,7 @@ def _offer(mode: str, place: "TradePlace", slots: "Sequence[str]", as_json: bool
         print_json({"slots": slots, "code": code, "command": command})
         return
     out = console()
-    out.print(f"[{mode}] 시장가로 청산할 페어 (to be closed at the market): {', '.join(slots)}", soft_wrap=True)
+    out.print(f"{mode}: 시장가로 청산할 페어 (to be closed at the market): {', '.join(slots)}", soft_wrap=True)
     out.print("⚠️ 손실이 확정될 수 있습니다. 지금 손익: kimp position. This may realise a loss; see: kimp position")
     out.print(f"2분 안에 확인 (confirm within two minutes): {command}", soft_wrap=True)
 
@@ -116,7 +116,7 @@ def _report(mode: str, slots: "Sequence[str]", answers: "Sequence[CloseAnswer]",
     else:
         for slot, answer in zip(slots, answers, strict=True):
             said = ", ".join(answer.refusals) if answer.refusals else "주문 전송 (orders sent); kimp position 으로 확인"
-            console().print(f"[{mode}] {slot}: {said}", soft_wrap=True)
+            console().print(f"{mode}: {slot}: {said}", soft_wrap=True)
     refused = [refusal for answer in answers for refusal in answer.refusals]
     if refused:
         raise _refused(refused)

@@ -67,4 +67,4 @@ def _said(mode: str, act: "SwitchAct") -> str:
         SwitchState.REDUCING: "🛑 신규 진입을 멈췄습니다. 청산·복구는 계속됩니다 (entries stopped; exits, repairs go on)",
         SwitchState.HALTED: "🚨 정지했습니다. 청산과 복구는 계속됩니다 (halted; exits and repairs go on)",
     }
-    return f"[{mode}] {texts[act.state]}\n{show(act.at)}  {act.by}  {act.reason}"
+    return f"{mode}: {texts[act.state]}\n{show(act.at)}  {act.by}  {act.reason}"
