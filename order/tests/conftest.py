@@ -125,20 +125,24 @@ class Story:
             self.feed(TimerFired(max(due[0][0], self.now), due[0][1]))
         self.now = until
 
-    def quote(self, premium: str | None = None, *, usdt: str | None = None, age: int = 0) -> None:
-        """Both books, both rates and funding; ``premium`` is that of buying in Korea on the fx basis."""
+    def quote(self, premium: str | None = None, *, usdt: str | None = None, age: int = 0, skew: int = 0) -> None:
+        """Both books, both rates and funding; ``premium`` is that of buying in Korea on the fx basis.
+
+        The books are ``age`` old, the Korean one ``skew`` more.
+        """
         if usdt is not None:
             self.prices[5] = Decimal(usdt)
         if premium is not None:
             wanted = self.prices[2] * self.prices[4] * (ONE + Decimal(premium))
             ask = self.pair.korea.rules.bound(wanted, Side.BUY)
             self.prices[:2] = [ask - 1000, ask]
-        self.feed(MarketMoved(self.now, self._books(age), self._rates(), (self._funding(),)))
+        self.feed(MarketMoved(self.now, self._books(age, skew), self._rates(), (self._funding(),)))
 
-    def _books(self, age: int) -> tuple[Book, ...]:
-        size, at = Decimal(5), self.now - age
-        books = []
-        for leg, (bid, ask) in ((self.pair.korea, self.prices[:2]), (self.pair.abroad, self.prices[2:4])):
+    def _books(self, age: int = 0, skew: int = 0) -> tuple[Book, ...]:
+        size, books = Decimal(5), []
+        sides = (self.pair.korea, self.prices[:2], age + skew), (self.pair.abroad, self.prices[2:4], age)
+        for leg, (bid, ask), old in sides:
+            at = self.now - old
             books.append(Book(leg.id, (Level(bid, size),), (Level(ask, size),), at, at))
         return tuple(books)
 

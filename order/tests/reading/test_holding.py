@@ -45,6 +45,9 @@ def test_what_closing_would_leave_is_the_engines_own_verdict(story: Any) -> None
     assert market.break_even_premium == verdict.break_even_premium
     assert market.carry_per_day == verdict.carry_per_day
     assert market.age == SECOND
+    bid, ask = story.prices[0], story.prices[3]
+    assert market.premium_fx == bid / (ask * 1390) - 1
+    assert market.premium_usdt == bid / (ask * 1400) - 1
 
 
 def test_the_journal_alone_tells_no_prices(story: Any) -> None:

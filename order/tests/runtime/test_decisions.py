@@ -114,6 +114,15 @@ def test_an_open_pair_is_written_with_its_verdict(story: Any, path: Path) -> Non
     assert row.conditions == (Condition("net_target", row.verdict.net, ">", Decimal(0), False),)
 
 
+def test_legs_too_far_apart_are_told_with_their_distance(story: Any, path: Path) -> None:
+    story.quote("0.02", skew=2 * SECOND)
+    row = read_decisions(path)[-1]
+    assert row.refusals == ("legs_skewed",)
+    assert guard(row, "leg_skew") == Condition("leg_skew", Decimal(2), "<=", Decimal(1), False)
+    assert guard(row, "book_age_upbit").actual == 2
+    assert row.conditions == ()
+
+
 def test_both_bases_are_written_whatever_the_strategy_compares(story: Any, path: Path) -> None:
     story.quote("0.005", usdt="1400")
     figures = read_decisions(path)[-1].figures

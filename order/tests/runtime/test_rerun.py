@@ -9,9 +9,10 @@ from kimp.order.runtime import rerun as module
 from kimp.order.runtime.flight import FlightRecorder, FlightRun, read_flight
 from kimp.order.runtime.journal import SqliteJournal
 from kimp.order.runtime.rerun import Rerun, rerun
+from kimp.shared.domain.signals import Hold, Signal
 from kimp.shared.errors import DataError
 from kimp.shared.messages.events import Event
-from kimp.shared.messages.records import FundsBooked, Record
+from kimp.shared.messages.records import FundsBooked, PlanMade, Record
 from kimp.shared.settings import Settings
 
 SETTINGS = Settings()
@@ -92,6 +93,30 @@ def test_a_journal_that_ends_long_before_the_run_is_a_difference(recorded: Recor
     result = recorded.again()
     assert result.difference == 5
     assert result.theirs is None
+
+
+def test_an_engine_that_does_nothing_is_a_difference(
+    recorded: Recorded, rule_strategy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded.keep(recorded.story.records)
+
+    class Idle(rule_strategy):  # type: ignore[misc]
+        def decide(self, view: Any, position: Any) -> Signal:
+            self.shown = (view, position)
+            return Hold("idle")
+
+    monkeypatch.setattr(module, "strategy_of", lambda _settings: Idle())
+    result = recorded.again()
+    assert result.difference == 1
+    assert isinstance(result.theirs, PlanMade)
+
+
+def test_a_record_nobody_can_account_for_is_a_difference(recorded: Recorded) -> None:
+    records = recorded.story.records
+    forged = FundsBooked(records[-1].at, "forged", *_funds(records[0]))
+    recorded.keep([*records, forged])
+    result = recorded.again()
+    assert (result.difference, result.ours, result.theirs) == (len(records) - recorded.before + 1, None, forged)
 
 
 def test_what_was_journaled_after_the_recording_ends_is_not_compared(recorded: Recorded) -> None:
