@@ -280,6 +280,17 @@ def test_longs_pay_a_positive_rate_at_its_moment_once_and_hear_of_it() -> None:
     assert ask(venue, venue.funding_since(0), 3 * SECOND) == (event.payment,)
 
 
+def test_a_settlement_first_heard_of_when_it_is_over_is_not_settled() -> None:
+    venue = binance()
+    taken(venue.submit(Ticket(None, PERP.id, Side.BUY, OrderKind.MARKET, D("0.1"))))
+    late = FundingRate(PERP.id, D("0.001"), SECOND + 1, SECOND, SECOND)
+    venue.see(MarketMoved(SECOND + 1, (book(PERP.id, 100_010, 20),), funding=(late,)))
+    assert venue.simulated.income == []
+    venue.see(MarketMoved(SECOND + 2, funding=(FundingRate(PERP.id, D("0.002"), SECOND + 2, 2 * SECOND, SECOND),)))
+    venue.see(MarketMoved(5 * SECOND // 2, (book(PERP.id, 100_010, 20),)))
+    assert [(paid.amount.value, paid.at) for paid in venue.simulated.income] == [(D("-20.00000000"), 2 * SECOND)]
+
+
 def test_a_liquidation_reaches_the_stream_the_orders_and_the_fills() -> None:
     venue = binance(leverage=2)
     taken(venue.submit(Ticket("long", PERP.id, Side.BUY, OrderKind.MARKET, D("0.18"))))

@@ -12,6 +12,7 @@ from kimp.shared.domain.ticks import PublicTrade
 from kimp.shared.messages.events import MarketMoved
 from kimp.shared.ports.clock import Clock
 from kimp.shared.settings import Settings
+from kimp.storage.feeds.live import Feed
 from kimp.storage.feeds.merge import LiveMarket, Moved, moves
 from kimp.storage.feeds.wiring import market_feeds
 
@@ -24,13 +25,23 @@ class MirrorMarket:
         coins: ``BTC``, ``ETH``.
         clock, dice: time and chance of the feeds.
         with_trades: also mirror the venues' public trades; without them trades are derived from the books.
+        feeds: instead of those of the settings.
     """
 
     def __init__(
-        self, settings: Settings, coins: Sequence[str], *, clock: Clock, dice: Random, with_trades: bool = False
+        self,
+        settings: Settings,
+        coins: Sequence[str],
+        *,
+        clock: Clock,
+        dice: Random,
+        with_trades: bool = False,
+        feeds: Sequence[Feed] | None = None,
     ) -> None:
         self.boards = Boards()
-        self._live = LiveMarket(market_feeds(settings, coins, clock=clock, dice=dice, with_details=with_trades))
+        if feeds is None:
+            feeds = market_feeds(settings, coins, clock=clock, dice=dice, with_details=with_trades)
+        self._live = LiveMarket(feeds)
 
     async def __aenter__(self) -> Self:
         await self._live.__aenter__()

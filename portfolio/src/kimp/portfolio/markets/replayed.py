@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -66,7 +66,7 @@ class _First:
         self._items = items
         self.at: Nanos = 0
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Item]:
         for number, item in enumerate(self._items):
             if number == 0:
                 self.at = happened_at(item)
