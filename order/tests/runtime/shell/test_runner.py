@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,10 +14,19 @@ from kimp.order.runtime.journal import JournalFailed, MemoryJournal, SqliteJourn
 from kimp.order.runtime.runner import Runner
 from kimp.order.runtime.virtual_loop import run_virtual
 from kimp.shared.domain.instruments import Venue
-from kimp.shared.domain.orders import Accepted, Order, Rejected
+from kimp.shared.domain.money import Amount
+from kimp.shared.domain.orders import Accepted, Order, Rejected, Unknown
 from kimp.shared.domain.signals import Exit
 from kimp.shared.domain.time import MILLISECOND, SECOND
-from kimp.shared.messages.events import FeedLost, MarketMoved, OrderAnswered, SwitchChanged, SwitchState, TimerFired
+from kimp.shared.messages.events import (
+    FeedLost,
+    FundsMoved,
+    MarketMoved,
+    OrderAnswered,
+    SwitchChanged,
+    SwitchState,
+    TimerFired,
+)
 from kimp.shared.messages.records import OrderIntended, OrderOutcome
 from kimp.storage.feeds.clocks import SystemClock
 
@@ -256,6 +266,33 @@ def test_a_hanging_question_is_given_up_and_asked_again(stage: Any, enter: Any, 
     played(play, start)
 
 
+def test_a_question_nobody_answers_ends(stage: Any, enter: Any, start: int) -> None:
+    async def play() -> None:
+        shown = stage(says=enter)
+        ask, hung = shown.korea.query, []
+
+        async def lost(order: Order) -> Any:
+            shown.korea.fill(order)
+            return Unknown("timeout")
+
+        async def hangs_once(client_id: str, instrument_id: str) -> Any:
+            if not hung:
+                hung.append(client_id)
+                await asyncio.Event().wait()
+            return await ask(client_id, instrument_id)
+
+        shown.korea.on_place, shown.korea.query = lost, hangs_once
+        async with running(shown):
+            shown.runner.move(shown.quotes())
+            await shown.until(lambda: shown.slot.phase.value == "open")
+            assert hung
+            assert not shown.runner.is_idle
+            await shown.clock.sleep_until(start + 10 * SECOND)
+            assert shown.runner.is_idle
+
+    played(play, start)
+
+
 def test_reports_that_break_are_listened_to_again(stage: Any, enter: Any, start: int) -> None:
     async def play() -> None:
         shown = stage(says=enter)
@@ -376,6 +413,60 @@ def test_when_ended_no_repair_is_begun_and_a_restart_finds_what_is_needed(stage:
             assert not again.korea.placed
             assert [order.quantity for order in again.abroad.placed] == [shown.korea.placed[0].quantity]
             assert again.clock.now() - ended < SECOND
+
+    played(play, start)
+
+
+def test_nothing_is_journaled_after_an_order_that_was_not_sent_for_the_end(stage: Any, enter: Any, start: int) -> None:
+    """The engine believes that its repair left; what it would make of later news is not what happened."""
+
+    async def play() -> None:
+        shown = stage(says=enter)
+        shown.korea.latency = 0
+
+        async def slow(order: Order) -> Any:
+            answer = shown.korea.fill(order)
+            await shown.clock.sleep_until(start + 2 * LATENCY)
+            moved = FundsMoved(shown.clock.now(), "late", Venue.UPBIT, Amount(Decimal(1), "KRW"))
+            await shown.runner.put(moved)
+            return answer
+
+        async def refuse(_: Order) -> Any:
+            return Rejected("no", "told to")
+
+        shown.korea.on_place, shown.abroad.on_place = slow, refuse
+        async with running(shown) as task:
+            shown.runner.move(shown.quotes())
+            await shown.until(lambda: bool(shown.korea.placed))
+            task.cancel()
+        assert shown.journal.records[-1].phase.value == "repairing"
+        assert "FundsBooked" not in shown.kinds()[2:]
+
+    played(play, start)
+
+
+def test_a_notice_is_given_only_once_what_it_tells_is_durable(stage: Any, enter: Any, start: int) -> None:
+    async def play() -> None:
+        shown = stage(says=enter)
+        durable: list[str] = []
+        shown.notices.send = lambda *_: durable.append(shown.kinds()[-1])
+        async with running(shown):
+            shown.runner.move(shown.quotes())
+            await shown.until(lambda: bool(durable))
+        assert durable == ["PhaseEntered"]
+
+    played(play, start)
+
+
+def test_an_answered_order_does_not_become_overdue(stage: Any, enter: Any, start: int) -> None:
+    async def play() -> None:
+        seen = Seen()
+        shown = stage(says=enter, observers=(seen,))
+        async with running(shown):
+            shown.runner.move(shown.quotes())
+            await shown.clock.sleep_until(start + 60 * SECOND)
+        answers = [event.outcome for event, _ in seen.events if isinstance(event, OrderAnswered)]
+        assert [type(outcome).__name__ for outcome in answers] == ["Accepted", "Accepted"]
 
     played(play, start)
 

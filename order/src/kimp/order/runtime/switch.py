@@ -50,7 +50,8 @@ class SwitchAct(msgspec.Struct, frozen=True):
 class FileSwitch:
     """The switch of one mode; an ``EntrySwitch``. One object follows it in the trader, others set it from anywhere.
 
-    It remembers the newest act it has seen, and an older one (a backup put back) does not count.
+    It remembers the newest act it has seen, and an older one (a backup put back) does not count. ``poll`` is in the
+    clock's time: on one that runs faster than the day it should be as much longer.
     """
 
     def __init__(self, path: Path, clock: Clock, *, poll: Nanos = POLL) -> None:
