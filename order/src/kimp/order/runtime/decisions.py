@@ -33,7 +33,7 @@ WRITTEN_EVERY: Nanos = MINUTE
 
 KEPT_DAYS = 30
 KEPT_ROWS_MAX = 100_000
-"""About 1.5 kB a row: 150 MB at the very most. A quiet month is 43,000 rows."""
+"""Under 2 kB a row: 200 MB at the very most. A quiet month of one coin is 43,000 rows."""
 
 CHANGES_PER_MINUTE_MAX = 120
 """A premium that dances on its threshold changes the answer at every quote; two rows a second tell that story."""
