@@ -44,7 +44,6 @@ def _open_slots(place: "TradePlace") -> tuple[str, ...]:
         NotRunning: there is no trader to close anything.
     """
     from kimp.order.runtime.pulse import read_pulse
-
     from kimp.storage.feeds.clocks import SystemClock
 
     pulse = read_pulse(place.pulse, SystemClock())
