@@ -232,6 +232,26 @@ def test_many_unknown_orders_are_asked_for_at_once(with_venue: With) -> None:
     with_venue(story)
 
 
+def test_more_unknown_orders_than_one_call_may_ask_for_are_learnt_by_the_next(
+    with_venue: With, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kimp.order.exchanges.binance_history.SINGLE_ORDERS_MAX", 6)
+
+    async def story(venue: Any, exchange: BinanceExchange) -> None:
+        now = now_ms()
+        records = [a_trade(number, now - 100 + number, order_id=number) for number in range(1, 11)]
+        venue.always[TRADES] = pages(records, 1000)
+        venue.always[ALL_ORDERS] = []
+        venue.always[ORDER] = lambda params: an_order(int(params["orderId"]), f"kimp-{params['orderId']}")
+        since = (now - 5_000) * MILLISECOND
+        assert await exchange.fills_since("binance:BTCUSDT", since) is None
+        fills = await exchange.fills_since("binance:BTCUSDT", since)
+        assert fills is not None
+        assert len(fills) == len(venue.told(ORDER)) == 10
+
+    with_venue(story)
+
+
 def test_funding_is_booked_from_the_records_with_their_sign_and_number(
     with_venue: With, monkeypatch: pytest.MonkeyPatch
 ) -> None:

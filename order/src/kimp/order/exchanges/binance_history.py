@@ -106,12 +106,10 @@ class BinanceHistory:
             for order in orders or ():
                 self.remember(order.order_id, order.client_order_id)
             unknown = [order_id for order_id in unknown if order_id not in self._client_ids]
-        if len(unknown) > SINGLE_ORDERS_MAX:
-            return False
-        for order_id in unknown:
+        for order_id in unknown[:SINGLE_ORDERS_MAX]:
             if not await self._learn_id(symbol, order_id):
                 return False
-        return True
+        return len(unknown) <= SINGLE_ORDERS_MAX  # what was learnt stays learnt, so the next call comes further
 
     async def _learn_id(self, symbol: str, order_id: int) -> bool:
         params: dict[str, str | int] = {"symbol": symbol, "orderId": order_id}
