@@ -29,6 +29,11 @@ class Depth:
     gap: int
 
 
+_BITS = 10
+_DRAWS = 1 << _BITS
+_THINNEST = 35_000
+_TYPICAL = _THINNEST * 10
+
 DEPTHS = {
     Venue.UPBIT: Depth(Decimal(20_000_000), Decimal("0.0001"), 5),
     Venue.BINANCE: Depth(Decimal(60_000), Decimal("0.000001"), 3),
@@ -49,10 +54,18 @@ def book_around(instrument: Instrument, price: Decimal, side: Side, at: Nanos, d
 
 def _levels(instrument: Instrument, best: Decimal, side: Side, depth: Depth, dice: Random) -> tuple[Level, ...]:
     rules, levels, price = instrument.rules, [], best
+    tick = rules.tick_at(price)
+    # One throw for a whole side: a lively market throws for thirty levels several times a second.
+    luck = dice.getrandbits(LEVELS * _BITS)
     for _ in range(LEVELS):
-        size = depth.notional * Decimal(round(dice.lognormvariate(0.0, 0.6) * 100)) / 100 / price
+        draw, luck = luck % _DRAWS, luck >> _BITS
+        # Squared, so that most levels are thin and a few are thick, between a tenth and three times the typical one.
+        size = depth.notional * (_THINNEST + draw * draw) / (price * _TYPICAL)
         levels.append(Level(price, max(rules.floor(size), rules.lot)))
-        price = rules.bound(price - side.sign * rules.tick_at(price) * dice.randrange(1, depth.gap + 1), side)
+        price -= side.sign * tick * (1 + draw % depth.gap)
         if price <= 0:
             break
+        if rules.tick_at(price) != tick:
+            price = rules.bound(price, side)
+            tick = rules.tick_at(price)
     return tuple(levels)
