@@ -152,6 +152,24 @@ def test_feeds_that_flap_while_the_engine_stands_still_do_not_fill_memory() -> N
     assert not market._lost
 
 
+def test_a_feed_lost_while_the_engine_stands_still_stays_lost(start: int) -> None:
+    """Whatever is thinned out, no book from before a loss may turn up after it."""
+
+    async def play() -> list[Any]:
+        box = inbox()
+        for n in range(PIECES_MAX):
+            box.move(FeedBack(start + n, A))
+            box.move(MarketMoved(start + n, (book(A, start + n), book(B, start + n))))
+        box.move(FeedLost(start + PIECES_MAX, A, "silent"))
+        for n in range(PIECES_MAX):
+            box.move(FeedBack(start + PIECES_MAX + n, B))
+        return await all_of(box)
+
+    books, lost, _ = known(run_virtual(play(), 0))
+    assert list(books) == [B]
+    assert lost == {A}
+
+
 def test_a_full_order_lane_makes_its_senders_wait_and_loses_nothing() -> None:
     async def play() -> tuple[list[str], int]:
         box, done = inbox(order_lane_max=3), []

@@ -43,7 +43,8 @@ def test_what_was_appended_is_read_in_order_after_reopening(path: Path) -> None:
     with SqliteJournal(path) as journal:
         assert list(journal.read()) == funds(5)
         assert (journal.length, journal.id) == (5, id_)
-        assert path.stat().st_mode & 0o077 == 0
+        journal.append(funds(1, since=5))
+        assert all(file.stat().st_mode & 0o077 == 0 for file in path.parent.iterdir())
 
 
 def test_every_record_of_a_real_trade_comes_back_equal(path: Path, stage: Any, enter: Any, start: int) -> None:
@@ -87,6 +88,19 @@ def test_a_trade_that_never_ran_has_no_journal(path: Path) -> None:
     with pytest.raises(NotRunning, match="no trader has run"):
         SqliteJournal(path, read_only=True)
     assert not path.exists()
+
+
+def test_every_commit_waits_for_the_platter(path: Path) -> None:
+    """https://www.sqlite.org/pragma.html#pragma_synchronous: 2 is FULL; a kill would not show the difference."""
+    with SqliteJournal(path) as journal:
+        assert journal._one("PRAGMA synchronous") == 2
+        assert journal._one("PRAGMA journal_mode") == "wal"
+
+
+def test_a_directory_in_its_place_is_said_in_words(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(DataError, match="could not be opened"):
+        SqliteJournal(path)
 
 
 def test_a_foreign_file_is_left_alone(path: Path) -> None:

@@ -64,9 +64,10 @@ class _Quotes:
             if known_funding is None or funding.at >= known_funding.at:
                 self.funding[of] = funding
 
-    def without(self, instrument_ids: set[InstrumentId]) -> None:
-        """Forget the books of these: their feed was lost afterwards."""
-        self.books = {key: book for key, book in self.books.items() if key[1] not in instrument_ids}
+    def forget(self, instrument_id: InstrumentId) -> None:
+        """Its feed was lost: what it said before counts no more."""
+        for key in ((True, instrument_id), (False, instrument_id)):
+            self.books.pop(key, None)
 
     def told(self) -> MarketMoved:
         """All of them as one event, what is dated in the future first (``False`` sorts before ``True``)."""
@@ -133,7 +134,8 @@ class Inbox:
                 merged.take(piece.told())
                 self.coalesced += 1
             else:
-                merged.without({piece.instrument_id})
+                if isinstance(piece, FeedLost):
+                    merged.forget(piece.instrument_id)
                 key = (type(piece), piece.instrument_id)
                 last.pop(key, None)  # so that the dictionary is in the order of the last ones
                 last[key] = piece

@@ -111,6 +111,10 @@ class SqliteJournal:
         if read_only and not path.exists():
             raise NotRunning(f"there is no journal at {path}: no trader has run in this mode yet")
         with self._explained("opened"):
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Made before SQLite does, because its companions inherit who may read it.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}",
                 uri=True,
@@ -152,7 +156,6 @@ class SqliteJournal:
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA}"
             f"INSERT INTO meta VALUES ('created_at', '{created_at}'), ('id', '{id_}'); COMMIT;"
         )
-        os.chmod(self.path, 0o600)
         directory = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)  # or a power cut could take the file's name away
@@ -273,7 +276,7 @@ class SqliteJournal:
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise DataError(f"the journal {self.path} could not be {what}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise DataError(f"{self.path} is damaged or not a journal ({error}); restore it from a backup") from error
