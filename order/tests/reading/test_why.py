@@ -13,7 +13,7 @@ from kimp.shared.domain.instruments import default_pair
 from kimp.shared.domain.positions import Action
 from kimp.shared.domain.signals import Direction, Enter, Exit, Hold
 from kimp.shared.domain.time import SECOND
-from kimp.shared.messages.events import SwitchState
+from kimp.shared.messages.events import CloseOrdered, SwitchState
 
 ENTER = Enter(Direction.LONG_PREMIUM, "premium_below_threshold")
 
@@ -178,6 +178,37 @@ def test_a_stop_is_told_though_no_figure_stands_behind_it(story: Any) -> None:
     assert answer.decision is not None
     assert answer.decision.refusals == ("stopped",)
     assert answer.needs == ()
+
+
+def test_a_close_the_owner_ordered_is_told_with_who_and_why(story: Any) -> None:
+    story.quote("0.005")
+    story.enter()
+    story.wait(120)
+    story.quote()
+    story.feed(CloseOrdered(story.now, "c1", "fake:BTC", "owner@telegram", "holiday"))
+    story.settle()
+    answer = asked(story)
+    assert answer.ordered is not None
+    assert (answer.ordered.actor, answer.ordered.reason) == ("owner@telegram", "holiday")
+    assert answer.done is not None
+    assert answer.done.reason == "owner_override"
+    assert answer.done.earned is not None
+    assert answer.done.earned.net < 0
+    story.wait(3600)
+    story.quote()
+    assert asked(story).ordered is not None
+    story.enter()
+    assert asked(story).ordered is None
+
+
+def test_a_close_that_was_refused_is_told_too(story: Any) -> None:
+    story.quote("0.005")
+    story.feed(CloseOrdered(story.now, "c1", "fake:BTC", "owner", "by mistake"))
+    answer = asked(story)
+    assert answer.ordered is not None
+    assert answer.ordered.refusals == ("not_held",)
+    assert answer.decision is not None
+    assert answer.decision.reason == "owner_override"
 
 
 def test_stale_quotes_are_the_answer_and_not_the_strategy(story: Any) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kimp.order.reading.decision import Decision
     from kimp.order.reading.why import Done, Need, Why
+    from kimp.shared.messages.records import CloseTaken
 
 LOOKED_BACK_ROWS = 500
 """Rows read to say since when an answer stands: hours of an unchanged one."""
@@ -68,6 +69,7 @@ def _facts(answer: Why) -> dict[str, Any]:
         "needs": [asdict(need) | dict(zip(("ko", "en"), sentence(need), strict=True)) for need in answer.needs],
         "done": None if answer.done is None else _done_facts(answer.done),
         "is_about_plan": answer.is_about_plan,
+        "ordered": None if answer.ordered is None else asdict(answer.ordered) | {"at": iso(answer.ordered.at)},
     }
 
 
@@ -90,6 +92,8 @@ def _show(out: Console, answer: Why) -> None:
 
     coin = answer.slot.rpartition(":")[2]
     out.print(f"[bold]{coin}[/] · {show(answer.asked)} · {said(answer.phase.value)}", soft_wrap=True)
+    if answer.ordered is not None:
+        _show_order(out, answer.ordered)
     if answer.done is not None and answer.is_about_plan:
         _show_done(out, answer.done)
     if answer.decision is None:
@@ -102,6 +106,19 @@ def _show(out: Console, answer: Why) -> None:
         out.print("마지막 실행 (last carried out):")
         _show_done(out, answer.done)
     out.print()
+
+
+def _show_order(out: Console, ordered: CloseTaken) -> None:
+    from kimp.order.commands.figures import clock
+    from kimp.order.commands.words import said
+
+    out.print(
+        f"{clock(ordered.at)} 소유자의 청산 지시 (ordered by the owner): {ordered.actor}, {ordered.reason}",
+        soft_wrap=True,
+        markup=False,
+    )
+    for code in ordered.refusals:
+        out.print(f"  실행하지 못함 (could not be followed): {said(code)}", soft_wrap=True, markup=False)
 
 
 def _show_decision(out: Console, answer: Why, seen: Decision) -> None:

@@ -19,7 +19,7 @@ from kimp.shared.domain.positions import Action, ExitVerdict, Purpose
 from kimp.shared.domain.signals import Direction, Refusal
 from kimp.shared.domain.time import MINUTE, Nanos
 from kimp.shared.messages.events import SwitchState
-from kimp.shared.messages.records import OrderClosed, OrderLost, OrderOutcome, Phase
+from kimp.shared.messages.records import CloseTaken, OrderClosed, OrderLost, OrderOutcome, Phase
 from kimp.shared.ports.strategy import Condition
 
 ACT_IS_ANSWER: Nanos = MINUTE
@@ -86,8 +86,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """The answer for one slot. ``is_about_plan`` says that the moment asked about is that of ``done``.
 
-    ``since`` is when this answer began. ``decision`` is ``None`` where nothing was kept (before the trader ran, or too
-    long ago); the journal alone answers then.
+    ``since`` is when this answer began, ``ordered`` the owner's order to close that the plan follows or that was
+    refused. ``decision`` is ``None`` where nothing was kept (before the trader ran, or too long ago); the journal alone
+    answers then.
     """
 
     asked: Nanos
@@ -100,6 +101,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[Need, ...]
     done: Done | None
     is_about_plan: bool
+    ordered: CloseTaken | None = None
 
 
 def why(history: History, decisions: Sequence[Decision], slot: str, asked: Nanos) -> Why:
@@ -121,7 +123,16 @@ def why(history: History, decisions: Sequence[Decision], slot: str, asked: Nanos
         needs=() if last is None else needs_of(last),
         done=None if act is None else done_of(act),
         is_about_plan=is_under_way or is_recent,
+        ordered=_ordered(history, slot, act, asked),
     )
+
+
+def _ordered(history: History, slot: str, act: Act | None, asked: Nanos) -> CloseTaken | None:
+    decided_at = None if act is None else act.plan.decided_at
+    for order in reversed(history.orders_closed):
+        if order.slot == slot and (order.at == decided_at or asked - order.at <= ACT_IS_ANSWER):
+            return order
+    return None
 
 
 def needs_of(decision: Decision) -> tuple[Need, ...]:
