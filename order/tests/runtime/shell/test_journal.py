@@ -131,10 +131,11 @@ def test_garbage_is_called_damaged(path: Path) -> None:
 def test_a_damaged_page_is_noticed_at_start(path: Path) -> None:
     with SqliteJournal(path) as journal:
         journal.append(funds(2000))
-    body = bytearray(path.read_bytes())
-    body[len(body) // 2 : len(body) // 2 + 4096] = b"\xff" * 4096
+    body, page = bytearray(path.read_bytes()), 4096
+    middle = len(body) // page // 2 * page
+    body[middle + page // 2 : middle + page] = b"\xff" * (page // 2)  # its head still counts its records
     path.write_bytes(bytes(body))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="is damaged"):
         SqliteJournal(path)
 
 
@@ -196,3 +197,12 @@ def test_one_trader_per_mode(tmp_path: Path) -> None:
     with TradeLock(lock):
         pass
     assert holder_of(tmp_path / "nowhere") is None
+
+
+def test_two_writers_cannot_both_have_the_next_number_and_the_loser_holds_nothing_back(path: Path) -> None:
+    with SqliteJournal(path) as first, SqliteJournal(path) as second:
+        first.append(funds(1))
+        with pytest.raises(JournalFailed, match="UNIQUE"):
+            second.append(funds(3))
+        first.append(funds(1, since=1))
+        assert list(first.read()) == funds(2)
