@@ -160,4 +160,4 @@ def _as_told(leg: Instrument, venues: Mapping[Venue, VenueSeen]) -> Instrument:
 def _too_small(pair: Pair, held: Sequence[tuple[str, Decimal]]) -> str:
     money = ", ".join(f"{total:,.2f} {asset}" for asset, total in held) or "0"
     lot = f"{pair.lot:f} {pair.symbol}"
-    return f"{money}: 최소 주문({lot} 단위)에 모자랍니다, 입금하세요 / below the smallest order: deposit more on the smaller side"
+    return f"{money}: 최소 주문({lot} 단위)에 모자랍니다, 입금하세요 / below the smallest order: deposit more"
