@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimp.order.exchanges.outcomes import (
+    RATE_LIMITED,
     UPBIT,
     Answer,
     Row,
@@ -83,6 +84,7 @@ def test_only_documented_statuses_refuse_and_reasons_stay_short(status: int, cod
 def test_only_a_connection_that_never_stood_proves_that_nothing_was_sent() -> None:
     outcomes = {trouble: without_answer(trouble) for trouble in Trouble}
     assert isinstance(outcomes.pop(Trouble.NOT_SENT), Rejected)
+    assert outcomes.pop(Trouble.HELD_BACK) == RATE_LIMITED
     assert all(isinstance(outcome, Unknown) for outcome in outcomes.values())
 
 
