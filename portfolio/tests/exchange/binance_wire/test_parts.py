@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimp.portfolio.exchange import codes
@@ -46,6 +46,7 @@ def a_book(bids: dict[int, int], asks: dict[int, int], at: int) -> Book:
     return Book(BTC.id, down, up, at, at)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(sizes, sizes), min_size=2, max_size=12), st.data())
 def test_a_client_that_joins_anywhere_has_the_venues_book(books: list[Any], data: st.DataObject) -> None:
     tape, client = DepthTape("BTCUSDT", 4711), DepthBook(BTC.id)
@@ -92,6 +93,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), WORDS | st.text(max_size=40)), st.booleans())
 def test_any_form_is_read_or_refused(fields: dict[str, str], is_hedged: bool) -> None:
     outcome = read_or_refused(fields, is_hedged=is_hedged)
