@@ -234,3 +234,21 @@ def test_the_diary_of_another_venue_or_of_other_coins_is_refused(tmp_path: Path)
 def test_a_diary_has_one_owner(tmp_path: Path) -> None:
     with Diary(tmp_path / "d"), pytest.raises(DataError, match="locked"):
         Diary(tmp_path / "d")
+
+
+def test_a_liquidation_is_remembered(tmp_path: Path) -> None:
+    with Diary(tmp_path / "d") as diary:
+        venue = binance(diary, 0)
+        assert venue.set_leverage("BTCUSDT", D(20)) is None
+        venue.move_funds("out", Amount(D(-490_000), "USDT"))
+        venue.see(MarketMoved(0, (book(PERP.id, 100_000),)))
+        venue.submit(Ticket("short", PERP.id, Side.SELL, OrderKind.MARKET, D(1)))
+        venue.submit(Ticket("rest", PERP.id, Side.BUY, OrderKind.LIMIT, D("0.002"), D(60_000)))
+        venue.see(MarketMoved(SECOND, (book(PERP.id, 120_000),)))
+        before = venue.orders(), venue.simulated.balances, venue.simulated.trades
+        assert [order.state for order in venue.orders()] == [OrderState.FILLED, OrderState.CANCELLED, OrderState.FILLED]
+    with Diary(tmp_path / "d") as diary:
+        venue = binance(diary, SECOND)
+        assert (venue.orders(), venue.simulated.balances, venue.simulated.trades) == before
+        assert venue.simulated.contracts[PERP.id].quantity == 0
+        assert len(venue.simulated.history) == 2

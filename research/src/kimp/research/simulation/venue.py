@@ -172,8 +172,7 @@ class SimulatedVenue:
         return book is not None and (bool(book.bids and book.asks) or instrument_id in self._marked)
 
     def _remember_mark(self, instrument_id: InstrumentId) -> None:
-        known = self.books.get(instrument_id)
-        if known is not None and known.bids and known.asks:
+        if (known := self.books.get(instrument_id)) and known.bids and known.asks:
             self._marked[instrument_id] = known
 
     def _two_sided(self, instrument_id: InstrumentId) -> Book:
@@ -219,9 +218,8 @@ class SimulatedVenue:
         if is_maker_only and self.offers(order, order.quantity):
             return NOT_A_MAKER
         asset = instrument.base if instrument.kind is Kind.SPOT and order.side is Side.SELL else instrument.quote
-        needed, free = self._needed(order, order.quantity, asset), self.free(asset)
-        if funds is not None:
-            needed = funds * (ONE + instrument.fee_rate)
+        needed = self._needed(order, order.quantity, asset) if funds is None else funds * (ONE + instrument.fee_rate)
+        free = self.free(asset)
         if ZERO < needed > free:
             return Rejected("insufficient_funds", f"{order.client_id} needs {needed:f} {asset}, {free:f} is free")
         return None
@@ -318,6 +316,8 @@ class SimulatedVenue:
     def behind(self, instrument_id: InstrumentId) -> Decimal:
         """The wallet that stands behind a contract: other contracts' profit or loss and maintenance count in it."""
         wallet = self.balances.get(self.instruments[instrument_id].quote, ZERO)
+        if len(self.contracts) == 1:
+            return wallet  # a backtest's, which asks at every quote
         others = [id_ for id_, held in self.contracts.items() if held.quantity and id_ != instrument_id]
         marked = [id_ for id_ in others if self._is_marked(id_)]
         return sum((self.margins[id_].cushion(self.contracts[id_], self.mark(id_)) for id_ in marked), wallet)
