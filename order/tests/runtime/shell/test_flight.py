@@ -197,6 +197,15 @@ def test_recordings_older_than_they_are_to_be_kept_are_deleted(
     assert [(run.start.at - start) // DAY for run in read_flight(tmp_path)] == [1, 40, 41]
 
 
+def test_recordings_take_no_more_room_than_they_may(stage: Any, enter: Any, start: int, tmp_path: Path) -> None:
+    for day in range(3):
+        fly(stage, enter, start + day * DAY, tmp_path, MemoryJournal(), part_bytes_max=4_000, bytes_max=20_000)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 20_000 + 2 * 4_000
+    assert len(list(tmp_path.iterdir())) > 2
+    last = list(read_flight(tmp_path))[-1]
+    assert last.start.at == start + 2 * DAY
+
+
 def test_a_full_disk_ends_the_recording_and_not_the_trading(stage: Any, enter: Any, start: int, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     journal = MemoryJournal()

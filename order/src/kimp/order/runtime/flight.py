@@ -26,6 +26,12 @@ from kimp.shared.messages.events import Event
 PART_BYTES_MAX = 32 * 1024 * 1024
 """Of one file, compressed: some hours of a live market, so that what is too old can go piece by piece."""
 
+BYTES_MAX = 4 * 1024**3
+"""Of all recordings together: a pair's full books at twenty a second are up to a gigabyte a day."""
+
+LEVEL = 1
+"""zlib's quickest: an observer has to be quick, and books shrink to a fifth anyway."""
+
 FLUSH_EVERY: Nanos = SECOND
 """What a kill may cost the recording."""
 
@@ -35,7 +41,8 @@ log = logs.get(__name__)
 class FlightRecorder:
     """Writes every event the engine is given; an observer of the runner that also notes what the run began from.
 
-    ``keep_days`` is how long parts are kept, counted from the newest event. Close it when the run has ended.
+    ``keep_days`` is how long parts are kept, counted from the newest event, ``bytes_max`` how much of them. Close it
+    when the run has ended.
     """
 
     def __init__(
@@ -45,16 +52,17 @@ class FlightRecorder:
         journal: str = "",
         version: str = "",
         keep_days: int = 14,
+        bytes_max: int = BYTES_MAX,
         part_bytes_max: int = PART_BYTES_MAX,
     ) -> None:
         self.is_recording = True
         self._directory = directory
         self._journal, self._version = journal, version
         self._keep = keep_days * DAY
-        self._part_bytes_max = part_bytes_max
+        self._bytes_max, self._part_bytes_max = bytes_max, part_bytes_max
         self._run: RunStart | None = None
         self._file: BinaryIO | None = None
-        self._squeeze = zlib.compressobj(wbits=GZIP)
+        self._squeeze = zlib.compressobj(LEVEL, wbits=GZIP)
         self._flushed_at: Nanos = 0
         self._written = 0
 
@@ -94,7 +102,7 @@ class FlightRecorder:
     def _open(self, run: RunStart, at: Nanos) -> None:
         path = self._directory / f"{run.at:020d}-{run.part:06d}-{at:020d}{SUFFIX}"
         self._run, self._written = run, 0
-        self._squeeze = zlib.compressobj(wbits=GZIP)
+        self._squeeze = zlib.compressobj(LEVEL, wbits=GZIP)
         self._file = path.open("xb")
         self._put("RunStart", run)
         self._flush()
@@ -139,10 +147,15 @@ class FlightRecorder:
                 log.warning("flight file not closed", error=str(error))
 
     def _forget(self, now: Nanos) -> None:
-        """Delete parts that ended before what is to be kept; a run that lasts longer loses its beginning."""
+        """Delete parts that ended before what is to be kept, and the oldest ones when all of them take too much room; a
+        run that lasts longer loses its beginning.
+        """
         paths = _parts(self._directory)
+        room = self._bytes_max - sum(path.stat().st_size for path in paths)
         for path, following in pairwise(paths):
-            if int(following.name.removesuffix(SUFFIX).split("-")[2]) < now - self._keep:
+            ended_at = int(following.name.removesuffix(SUFFIX).split("-")[2])
+            if ended_at < now - self._keep or room < 0:
+                room += path.stat().st_size
                 path.unlink()
 
 

@@ -153,10 +153,12 @@ class Runner:
             effects = self.engine.handle(event)
             self.counters.events += 1
             has_begun = bool(effects) and self._carry_out(effects, now)
-            self._observe(event, effects)
-            if has_begun:
-                # Requests leave before the next event is looked at, however many are waiting.
-                await asyncio.sleep(0)
+            try:
+                if has_begun:
+                    # Requests leave before anybody looks on and before the next event, however many are waiting.
+                    await asyncio.sleep(0)
+            finally:
+                self._observe(event, effects)
 
     def _observe(self, event: Event, effects: Sequence[Effect]) -> None:
         for observer in tuple(self._observers):
