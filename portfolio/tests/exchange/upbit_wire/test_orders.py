@@ -170,7 +170,8 @@ ENDS = [
     ({"ord_type": "best", "volume": "0.5", "side": "ask", "time_in_force": "ioc"}, "done", "0.5"),
     ({"ord_type": "best", "volume": "1.5", "side": "ask", "time_in_force": "ioc"}, "cancel", "1"),
     ({"ord_type": "best", "volume": "1.5", "side": "ask", "time_in_force": "fok"}, "cancel", "0"),
-    # purchases by amount end "cancel" although everything was bought
+    # purchases by amount end "cancel" although everything was bought, even to the last won
+    ({"ord_type": "price", "price": "50000500", "side": "bid"}, "cancel", "0.5"),
     ({"ord_type": "price", "price": "50000000", "side": "bid"}, "cancel", "0.49999500"),
     ({"ord_type": "best", "price": "50000000", "side": "bid", "time_in_force": "ioc"}, "cancel", "0.49999500"),
 ]

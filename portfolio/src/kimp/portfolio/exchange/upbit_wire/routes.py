@@ -58,6 +58,7 @@ def _account(service: Service) -> list[Route]:
         Route("GET", "/v1/withdraws", "default", service.nothing, permission=see),
         Route("GET", "/v1/withdraws/coin_addresses", "default", service.nothing, permission=leave),
         Route("POST", "/v1/withdraws/coin", "default", service.refuse_withdrawal, permission=leave),
+        Route("DELETE", "/v1/withdraws/coin", "default", service.no_withdrawal, permission=leave),
         Route("POST", "/v1/withdraws/krw", "default", service.refuse_withdrawal, permission=leave),
         Route("GET", "/v1/deposits", "default", service.nothing, permission=Permission.VIEW_DEPOSITS),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from kimp.portfolio.exchange.upbit_wire.accounts import Accounts
 from kimp.portfolio.exchange.upbit_wire.calls import Answer, Call
-from kimp.portfolio.exchange.upbit_wire.errors import UpbitError, invalid, known
+from kimp.portfolio.exchange.upbit_wire.errors import UpbitError, known
 from kimp.portfolio.exchange.upbit_wire.figures import kst_second, text
 from kimp.portfolio.exchange.upbit_wire.keys import ApiKey
 from kimp.portfolio.exchange.virtual import VirtualExchange
@@ -119,13 +119,14 @@ class Service:
         """
         raise UpbitError(400, "withdraw_address_not_registered", "출금 허용 주소로 등록되지 않은 주소입니다.")
 
-    def unknown(self, call: Call) -> Answer:  # noqa: ARG002 - always refused
-        """An endpoint that Upbit has and the virtual one does not.
+    def no_withdrawal(self, call: Call) -> Answer:
+        """DELETE /v1/withdraws/coin: there is never one to cancel.
 
         Raises:
             UpbitError: always.
         """
-        raise invalid("the virtual venue does not offer this")
+        call.required("uuid")
+        raise UpbitError(404, "withdraw_not_found", "출금 정보를 찾지 못했습니다.")
 
 
 def _wallet(asset: str, call: Call) -> dict[str, Any]:
