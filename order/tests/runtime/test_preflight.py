@@ -36,6 +36,7 @@ class FakeMarket:
 
     async def stream(self) -> AsyncIterator[MarketMoved | FeedLost | FeedBack]:
         for event in self.events:
+            await VirtualClock().sleep_until(event.at)
             yield event
         await asyncio.Event().wait()
 
@@ -185,6 +186,14 @@ def test_quotes_that_do_not_come_are_named_one_by_one(bench: Bench) -> None:
     assert failed >= {"feed binance:BTCUSDT", "feed KRW-USDT"}
     assert "told to" in checks["feed binance:BTCUSDT"].detail
     assert checks["capital BTC"].ok, "not judged without quotes"
+
+
+def test_every_source_is_waited_for(bench: Bench) -> None:
+    now, (books, rates) = bench.story.now, (bench.quotes.books, bench.quotes.rates)
+    steps = [((), rates), (books[:1], ()), (books[1:], ())]
+    for order in (steps, steps[::-1]):
+        events = [MarketMoved(now + (i + 1) * SECOND, *step) for i, step in enumerate(order)]
+        assert bench.failed(market=FakeMarket(events)) == set()
 
 
 def test_old_quotes_are_no_quotes(bench: Bench) -> None:

@@ -59,6 +59,7 @@ class FakeSwitch:
     clock: VirtualClock
     state: SwitchState = SwitchState.ACTIVE
     bug: Exception | None = None
+    lag: float = 0
 
     async def read(self) -> SwitchState:
         if self.bug is not None:
@@ -71,6 +72,7 @@ class FakeSwitch:
 
     async def events(self) -> AsyncIterator[SwitchChanged]:
         said: SwitchState | None = None
+        await self.clock.sleep_until(self.clock.now() + int(self.lag * SECOND))
         while True:
             if self.bug is not None:
                 raise self.bug
@@ -212,6 +214,44 @@ def test_nothing_is_entered_while_a_venue_has_not_been_reconciled(setting: Setti
         assert here.phase is Phase.OPEN
 
     setting.run(script)
+
+
+def again(setting: Setting, make_story: Any, make_fakes: Any) -> Setting:
+    """The same journal and the same venues after a restart."""
+    story = make_story()
+    story.now = setting.story.now + MINUTE
+    after = Setting(story, *make_fakes(), setting.directory, journal=setting.journal)
+    after.story.strategy.says = WANTS_IN
+    return after
+
+
+async def three_seconds(here: Setting) -> None:
+    await here.wait(3)
+
+
+def test_after_a_restart_nothing_is_entered_on_books_nobody_has_looked_at(
+    setting: Setting, make_story: Any, make_fakes: Any
+) -> None:
+    setting.run(three_seconds)
+    after = again(setting, make_story, make_fakes)
+    after.upbit.is_away = True
+
+    async def script(here: Setting) -> None:
+        await here.wait(1)  # not yet told to be away: that takes two looks
+        assert here.engine.market.books
+        assert here.upbit.placed == here.binance.placed == []
+
+    after.run(script)
+
+
+def test_after_a_restart_the_switch_counts_before_the_first_quote(
+    setting: Setting, make_story: Any, make_fakes: Any
+) -> None:
+    setting.run(three_seconds)
+    after = again(setting, make_story, make_fakes)
+    after.switch.state, after.switch.lag = SwitchState.HALTED, 60
+    after.run(three_seconds)
+    assert after.upbit.placed == after.binance.placed == []
 
 
 @pytest.mark.parametrize("death", [ValueError("a bug"), None], ids=["raises", "ends"])
