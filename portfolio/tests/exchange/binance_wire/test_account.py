@@ -72,6 +72,7 @@ def test_income_explains_the_wallet_to_the_last_digit(tell: Any) -> None:
         assert isinstance(funding["tranId"], int)
         later = await rig.signed("GET", INCOME, startTime=funding["time"] + 1)
         assert funding not in later.json
+        assert funding in (await rig.signed("GET", INCOME, startTime=funding["time"])).json
         assert second in later.json
         pages = [(await rig.signed("GET", INCOME, startTime=1, limit=2, page=page)).json for page in (1, 2, 3)]
         assert [record for page in pages for record in page] == records
