@@ -6,7 +6,7 @@ paper from live.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -82,8 +82,12 @@ class LiveQuotes:
         coins = [pair.symbol for pair in around.pairs]
         feeds = market_feeds(around.settings, coins, clock=around.clock, dice=_fork(around))
         async with LiveMarket(feeds) as market:
-            async for moved in market.stream():
-                yield moved
+            stream = market.stream()
+            try:
+                async for moved in stream:
+                    yield moved
+            finally:
+                await stream.aclose()
 
 
 class ShownToVenues:
@@ -95,10 +99,15 @@ class ShownToVenues:
 
     async def stream(self) -> AsyncIterator[MarketMoved | FeedLost | FeedBack]:
         """Events in the order they arrived."""
-        async for moved in self._market.stream():
-            if isinstance(moved, MarketMoved):
-                self._venues.see(moved)
-            yield moved
+        stream = self._market.stream()
+        try:
+            async for moved in stream:
+                if isinstance(moved, MarketMoved):
+                    self._venues.see(moved)
+                yield moved
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()  # its connections end with ours, not whenever somebody notices
 
 
 @asynccontextmanager
@@ -111,9 +120,8 @@ async def paper(around: Surroundings) -> AsyncIterator[Wiring]:
 @asynccontextmanager
 async def testnet(around: Surroundings) -> AsyncIterator[Wiring]:
     """Real requests without real money: Upbit checks each order and a virtual venue fills it; Binance is its demo."""
-    from kimp.order.exchanges.rehearsal import UpbitRehearsal
-
     from kimp.order.exchanges.binance import BinanceExchange
+    from kimp.order.exchanges.rehearsal import UpbitRehearsal
 
     settings, clock = around.settings, around.clock
     async with _virtual(around) as venues, AsyncExitStack() as stack:

@@ -14,13 +14,14 @@ from random import Random
 
 from kimp.order.engine.engine import Assignment, TradingEngine
 from kimp.order.engine.settings import engine_settings
-from kimp.order.modes import MODES, Surroundings, Wire
+from kimp.order.modes import MODES, Surroundings, Wire, Wiring
 from kimp.order.operators.mailbox import Mailbox, Postman
 from kimp.order.operators.notifier import LogNotifier
 from kimp.order.runtime.decisions import DecisionLog
 from kimp.order.runtime.flight import FlightRecorder
 from kimp.order.runtime.journal import SqliteJournal
 from kimp.order.runtime.place import TradePlace, trade_place
+from kimp.order.runtime.preflight import Grounds, preflight
 from kimp.order.runtime.runner import Observer, Runner
 from kimp.order.runtime.supervisor import Copy, TradeParts, Trader
 from kimp.order.runtime.switch import FileSwitch
@@ -29,7 +30,7 @@ from kimp.order.runtime.warming import Load, warm_up
 from kimp.shared.domain.history import MarketData
 from kimp.shared.domain.instruments import Instrument, Pair, Venue
 from kimp.shared.domain.time import Nanos
-from kimp.shared.errors import ConfigurationError
+from kimp.shared.errors import ConfigurationError, ValidationFailed
 from kimp.shared.logs import get
 from kimp.shared.pairs import coins_in, pair_of
 from kimp.shared.plugins import strategy_of
@@ -46,7 +47,8 @@ from kimp.storage.database.pool import Database
 class TradeRequest:
     """What is to be traded: a mode, the resolved settings of it, and whether the recorded past is looked at first.
 
-    ``wire`` replaces the mode's own wiring (tests, the demo); the rest is the same.
+    ``is_strict`` refuses to start while any check of preflight fails: live trading is. ``wire`` replaces the mode's own
+    wiring (tests, the demo); the rest is the same.
     """
 
     mode: str
@@ -54,6 +56,7 @@ class TradeRequest:
     clock: Clock
     dice: Random
     warms_up: bool = True
+    is_strict: bool = False
     wire: Wire | None = None
     notifier: Notifier | None = None
 
@@ -68,6 +71,7 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
     """A trader ready to :meth:`~kimp.order.runtime.supervisor.Trader.run`; leaving the block closes everything it opened.
 
     Raises:
+        ValidationFailed: a check of preflight failed, where all of them are insisted on.
         ConfigurationError: unknown mode, strategy or coin; a directory that cannot be written to.
         DataError: the journal or a virtual venue's diary is damaged.
         KimpError: another trader runs in this mode.
@@ -83,8 +87,11 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
         around = Surroundings(settings, configured, place, request.clock, Random(request.dice.getrandbits(64)))
         wiring = await stack.enter_async_context((request.wire or _wire(request.mode))(around))
         pairs = await ruled(configured, wiring.exchanges)
-        engine = await _engine(request, pairs)
-        observers = _observers(request, journal, stack)
+        if request.is_strict:
+            await _insist(request, wiring, pairs, switch)
+        recorder = _recorder(request, journal, stack)
+        engine = await _engine(request, pairs, recorder)
+        observers = _observers(request, recorder, stack)
         mailbox = Mailbox(place.orders)
 
         def beside(runner: Runner) -> Sequence[Unit]:
@@ -110,6 +117,25 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
         )
 
 
+async def _insist(request: TradeRequest, wiring: Wiring, pairs: Sequence[Pair], switch: FileSwitch) -> None:
+    checks = await preflight(
+        Grounds(
+            mode=request.mode,
+            settings=request.settings,
+            exchanges=wiring.exchanges,
+            pairs=pairs,
+            place=request.place,
+            switch=switch,
+            clock=request.clock,
+            market=wiring.market,
+            holds_lock=True,
+        )
+    )
+    failed = [f"{check.name} ({check.detail})" for check in checks if not check.ok]
+    if failed:
+        raise ValidationFailed(f"not started, {len(failed)} of {len(checks)} checks failed: {'; '.join(failed)}")
+
+
 async def ruled(pairs: Sequence[Pair], exchanges: Mapping[Venue, Exchange]) -> tuple[Pair, ...]:
     """The pairs with tick, lot, minimums and fees as the venues have them today; what a venue does not say stays as
     configured, and is told.
@@ -127,30 +153,38 @@ async def ruled(pairs: Sequence[Pair], exchanges: Mapping[Venue, Exchange]) -> t
     )
 
 
-async def _engine(request: TradeRequest, pairs: Sequence[Pair]) -> TradingEngine:
+async def _engine(request: TradeRequest, pairs: Sequence[Pair], recorder: FlightRecorder | None) -> TradingEngine:
     """One strategy per coin, each with windows of its own, shown what was recorded."""
     assignments = []
+    seen = None if recorder is None else recorder.shown
     for pair in pairs:
         strategy = strategy_of(request.settings)
         if request.warms_up and strategy.warm_up:
-            await warm_up(strategy, pair, _load(request.settings), request.clock.now())
+            await warm_up(strategy, pair, _load(request.settings), request.clock.now(), seen)
         assignments.append(Assignment(strategy, pair))
     return TradingEngine(assignments, engine_settings(request.settings))
 
 
-def _observers(request: TradeRequest, journal: SqliteJournal, stack: AsyncExitStack) -> list[Observer]:
+def _recorder(request: TradeRequest, journal: SqliteJournal, stack: AsyncExitStack) -> FlightRecorder | None:
+    settings = request.settings
+    if not settings.trade.flight_days:
+        return None
+    recorder = FlightRecorder(
+        request.place.flight,
+        journal=journal.id,
+        version=version("kimp-order"),
+        strategy=settings.strategy,
+        keep_days=settings.trade.flight_days,
+    )
+    stack.callback(recorder.close)
+    return recorder
+
+
+def _observers(request: TradeRequest, recorder: FlightRecorder | None, stack: AsyncExitStack) -> list[Observer]:
     """What looks on: the log of decisions, and the flight recorder where one is wanted."""
     decisions = DecisionLog(request.place.journal)
     stack.callback(decisions.close)
-    observers: list[Observer] = [decisions]
-    days = request.settings.trade.flight_days
-    if days:
-        recorder = FlightRecorder(
-            request.place.flight, journal=journal.id, version=version("kimp-order"), keep_days=days
-        )
-        stack.callback(recorder.close)
-        observers.append(recorder)
-    return observers
+    return [decisions] if recorder is None else [decisions, recorder]
 
 
 def _copy(request: TradeRequest, journal: SqliteJournal) -> Copy | None:

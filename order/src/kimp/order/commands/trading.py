@@ -48,7 +48,7 @@ def trade(
     settings = _settings(mode, strategy, preset, parameters or [], assignments or [])
     clock = SystemClock()
     # It spreads pauses and names nonces; no decision is drawn with it.
-    request = TradeRequest(mode, settings, clock, Random(int.from_bytes(os.urandom(16))), warms_up=warms_up)
+    request = TradeRequest(mode, settings, clock, Random(int.from_bytes(os.urandom(16))), warms_up, mode == "live")
     if mode == "live":
         _consent(request, is_meant)
     facts = run(_trade(request, seconds, is_quiet=as_json))

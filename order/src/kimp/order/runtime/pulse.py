@@ -143,6 +143,7 @@ class Pulse:
             queues=_queues(witnesses.counters),
             mirror=witnesses.mirror() if witnesses.mirror is not None else None,
             parts=dict(witnesses.parts()) if witnesses.parts is not None else {},
+            reconciliation=None if witnesses.reconciler is None else witnesses.reconciler.last,
         )
 
     def _traded(self) -> list[Venue]:

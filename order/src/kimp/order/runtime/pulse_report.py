@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from kimp.order.runtime.reconciliation import Reconciliation
 from kimp.shared.domain.instruments import InstrumentId
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import Nanos
@@ -123,4 +124,5 @@ class PulseReport(msgspec.Struct, frozen=True, kw_only=True):
     queues: QueuesPulse
     mirror: MirrorPulse | None
     parts: dict[str, str]
+    reconciliation: Reconciliation | None = None
     age_ms: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 
 from kimp.shared.domain.books import Book
@@ -86,14 +86,18 @@ class LiveMarket:
         assert self._group is not None
         for task in self._tasks:
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        if kind is GeneratorExit:
+            # A generator around us is being closed: no error of any feed's, and not one to be put into a group.
+            await self._group.__aexit__(None, None, None)
+        else:
+            await self._group.__aexit__(kind, error, trace)
 
     async def events(self) -> AsyncIterator[FeedEvent]:
         """Every event of every feed."""
         while True:
             yield await self._outbox.get()
 
-    async def stream(self) -> AsyncIterator[Moved]:
+    async def stream(self) -> AsyncGenerator[Moved, None]:
         """What an engine needs; quotes that pile up while it thinks reach it as one event, the newest of each."""
         outbox = self._outbox
         while True:
