@@ -305,7 +305,7 @@ def test_a_list_that_cannot_be_read_after_a_break_is_read_again(with_venue: With
         async with listening(exchange) as heard:
             await heard.wait_for(OrderFilled, lambda told: told.fill.trade_id == "6")
 
-    with_venue(story, speed=FAST)
+    with_venue(story, speed=10)
 
 
 def test_a_stream_that_says_nothing_of_our_order_is_replaced(with_venue: With, an_order: Order) -> None:
