@@ -446,3 +446,34 @@ def test_it_waits_for_a_database_that_is_away_and_catches_up(
 
     new_database_now = new_database()
     run(scenario())
+
+
+def test_a_mirror_that_broke_can_be_run_again(
+    make_story: Any, new_database: Callable[[], Database], tmp_path: Path
+) -> None:
+    story = lived(make_story, 2)
+
+    class Broken(Mirror):
+        failures = 1
+
+        async def _write(self, connection: Any, page: Any) -> None:
+            await super()._write(connection, page)
+            if self.failures:
+                self.failures -= 1
+                raise ValueError("a bug")
+
+    async def scenario() -> None:
+        database = new_database()
+        with closing(journal_of(story, tmp_path / "j.sqlite")) as journal:
+            like = story.engine.state
+            mirror = Broken(database, journal, name="paper:1", like=like, clock=SystemClock(), dice=Random(1), page=7)
+            with pytest.raises(ValueError, match="a bug"):
+                await mirror.run()
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(mirror.run())
+                while mirror.lag or mirror.state != "running":
+                    await asyncio.sleep(0)
+                await assert_equals_the_fold(database, story)
+                running.cancel()
+
+    run(scenario())

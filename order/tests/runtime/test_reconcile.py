@@ -16,7 +16,7 @@ from kimp.order.engine.engine import TradingEngine
 from kimp.order.engine.foreign import booked
 from kimp.order.runtime.comparing import ROUNDING_MAX, TRANSFER_APART
 from kimp.order.runtime.inquiry import ASK_AFTER
-from kimp.order.runtime.reconcile import Reconciler
+from kimp.order.runtime.reconcile import WOKEN_AFTER, Reconciler
 from kimp.order.runtime.reconciliation import Reconciliation, VenueReconciliation, Verdict
 from kimp.order.runtime.watches import DEEP_AGAIN
 from kimp.shared.domain.funding import FundingPayment
@@ -25,7 +25,7 @@ from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import OrderReport, OrderStatus, Unknown
 from kimp.shared.domain.signals import Direction, Enter
 from kimp.shared.domain.time import HOUR, MINUTE, SECOND
-from kimp.shared.messages.events import Event, OrderAnswered, VenueChanged
+from kimp.shared.messages.events import Event, FeedLost, OrderAnswered, VenueChanged
 from kimp.shared.messages.notices import (
     ForeignFill,
     FundsFound,
@@ -472,6 +472,22 @@ def test_a_venue_that_stays_away_is_asked_ever_more_slowly(desk: Desk) -> None:
 
     asyncio.run(scenario())
     assert 20 <= desk.upbit.looks - looks <= 26
+
+
+def test_a_doubt_is_looked_into_sooner_but_not_all_the_time(desk: Desk) -> None:
+    desk.started()
+    began, looks = desk.story.now, desk.upbit.looks
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(desk.reconciler.run())
+            while desk.story.now < began + MINUTE:
+                await asyncio.sleep(0)
+                desk.story.feed(FeedLost(desk.story.now, "upbit:KRW-BTC", "flaps"))
+            running.cancel()
+
+    asyncio.run(scenario())
+    assert MINUTE // WOKEN_AFTER <= desk.upbit.looks - looks <= MINUTE // WOKEN_AFTER + 2
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class Mirror:
     """Keeps one journal's copy up to date. ``copied`` is the last record in the database, ``state`` how it is doing.
 
     Args:
-        open_database: gives the database to be opened; asked again after it broke.
+        database: opened by :meth:`run`, and again when that is run again after a failure.
         name: what the journal is called in the database: its mode and its own id.
         like: a state with the slots the journal is about; only their legs and names are taken.
     """
@@ -75,7 +75,7 @@ class Mirror:
 
     def __init__(
         self,
-        open_database: AbstractAsyncContextManager[Database],
+        database: AbstractAsyncContextManager[Database],
         journal: TailedJournal,
         *,
         name: str,
@@ -84,7 +84,7 @@ class Mirror:
         dice: Random,
         page: int = PAGE,
     ) -> None:
-        self._database = open_database
+        self._database = database
         self._journal = journal
         self._journal_name = name
         self._slots = tuple(like.slots.values())

@@ -44,6 +44,9 @@ RECONCILED = "reconciled"
 SOON: Nanos = 2 * SECOND
 """How soon a doubt is looked at again; doubling from there, so that a venue that is away is not asked in a loop."""
 
+WOKEN_AFTER: Nanos = 5 * SECOND
+"""A feed that flaps wakes us again and again: each look costs request budget that repairs may need."""
+
 POLL: Nanos = SECOND
 """How often a wish to look sooner is noticed."""
 
@@ -134,7 +137,7 @@ class Reconciler:
                 await self._rest(self._clock.now() + pause)
 
     async def _rest(self, until: Nanos) -> None:
-        earliest = min(until, self._clock.now() + SOON)
+        earliest = min(until, self._clock.now() + WOKEN_AFTER)
         while (now := self._clock.now()) < until and not (self._is_wanted and now >= earliest):
             await self._clock.sleep_until(min(until, now + POLL))
         self._is_wanted = False
