@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kimp.portfolio.exchange.tickets import Ticket
@@ -76,10 +77,16 @@ def test_a_subscription_of_the_right_shape_is_understood_or_refused(wanted: list
         parse(raw, is_private=True)
 
 
+@example("²")  # a digit to some, a number to nobody
 @given(st.text(max_size=30) | st.datetimes().map(str) | st.integers(0, 10**14).map(str))
 def test_a_moment_is_a_moment_or_nothing(written: str) -> None:
     at = moment(written)
     assert at is None or to_datetime(at)
+
+
+@pytest.mark.parametrize("written", ["1_000", "١", " 1", "NaN", "Infinity", "1e99", "", True, None, 1.5])
+def test_what_looks_like_a_number_to_python_only_is_none(written: Any) -> None:
+    assert number(written) is None
 
 
 @given(st.text(max_size=45) | st.floats().map(str) | st.integers().map(str))
