@@ -169,10 +169,12 @@ def test_a_part_cut_in_the_middle_of_a_run_ends_the_replay_there(
 ) -> None:
     fly(stage, enter, start, tmp_path, MemoryJournal(), part_bytes_max=4_000)
     (run,) = read_flight(tmp_path)
-    path = run.files[0]
+    path, whole = run.files[0], list(run.events())
     path.write_bytes(path.read_bytes()[:-200])
     (cut,) = read_flight(tmp_path)
-    list(cut.events())
+    events = list(cut.events())
+    assert events == whole[: len(events)]
+    assert len(events) < len(whole) // 2
     assert cut.warnings == [f"{path.name} ends in the middle: what follows cannot be replayed"]
 
 
