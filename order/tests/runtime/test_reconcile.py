@@ -172,6 +172,22 @@ def test_an_adapter_that_calls_its_venue_fine_does_not_lift_the_hold(desk: Desk)
     assert desk.story.say(Enter(Direction.LONG_PREMIUM, "told_to")) == []
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_venue_in_maintenance_is_not_called_fine_because_it_answers(desk: Desk, is_early: bool) -> None:
+    told = VenueChanged(desk.story.now, Venue.UPBIT, is_available=False, reason="maintenance")
+    if is_early:
+        desk.story.feed(told)
+    asyncio.run(desk.reconciler.hold())
+    if not is_early:
+        desk.story.feed(told)
+    desk.look()
+    assert desk.reconciler.first_done.is_set()
+    desk.story.quote("0.005")
+    assert desk.story.say(Enter(Direction.LONG_PREMIUM, "told_to")) == []
+    desk.story.feed(VenueChanged(desk.story.now, Venue.UPBIT, is_available=True, reason="maintenance over"))
+    assert len(desk.story.say(Enter(Direction.LONG_PREMIUM, "told_to"))) == 2
+
+
 # -- what was missed ---------------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,9 @@ from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.exchange import Exchange
 from kimp.shared.ports.notifier import Notifier
 
+OURS = "reconcile: "
+"""What our own words about a venue begin with, to be told from its adapter's."""
+
 HELD = "not reconciled yet"
 RECONCILED = "reconciled"
 """Why a venue is unavailable at the start, and available afterwards."""
@@ -90,6 +93,7 @@ class Reconciler:
         self._busy = asyncio.Lock()
         self._is_wanted = False
         self._again: list[Venue] = []
+        self._down: set[Venue] = set()
         self._is_contradicted = asyncio.Event()
         self._log = get("kimp.order.reconcile")
         self.first_done = asyncio.Event()
@@ -103,7 +107,11 @@ class Reconciler:
         """Tell every venue unavailable until it has been reconciled. Await this before any quote reaches the engine."""
         for venue, watched in self._all().items():
             watched.is_held = True
-            await self._put(VenueChanged(self._clock.now(), venue, is_available=False, reason=HELD))
+            await self._turn(venue, is_available=False, reason=HELD)
+
+    async def _turn(self, venue: Venue, *, is_available: bool, reason: str) -> None:
+        event = VenueChanged(self._clock.now(), venue, is_available, f"{OURS}{reason}")
+        await self._put(event)
 
     def wake(self) -> None:
         """Look again soon."""
@@ -118,8 +126,10 @@ class Reconciler:
                 self.wake()
         if isinstance(event, FeedLost):
             self.wake()
-        elif isinstance(event, VenueChanged) and event.reason not in (HELD, RECONCILED):
+        elif isinstance(event, VenueChanged) and not event.reason.startswith(OURS):
             self.wake()
+            # What an adapter says itself (maintenance) only it takes back.
+            (self._down.discard if event.is_available else self._down.add)(event.venue)
             watched = self._watches.get(event.venue)
             if watched is not None and watched.is_held and event.is_available:
                 self._again.append(event.venue)
@@ -150,7 +160,7 @@ class Reconciler:
             again, self._again = self._again, []
             for venue in again:
                 if self._watches[venue].is_held:
-                    await self._put(VenueChanged(self._clock.now(), venue, is_available=False, reason=HELD))
+                    await self._turn(venue, is_available=False, reason=HELD)
 
     # -- one look --------------------------------------------------------------------------------------------------
 
@@ -240,7 +250,7 @@ class Reconciler:
         if watched.failures >= AWAY_AFTER:
             if not watched.is_held:
                 watched.is_held = True
-                await self._put(VenueChanged(self._clock.now(), venue, is_available=False, reason=reason))
+                await self._turn(venue, is_available=False, reason=reason)
             if not watched.is_alerted:
                 watched.is_alerted = True
                 self._notifier.send(VenueTurned(venue, is_available=False, reason=reason), self._clock.now())
@@ -259,7 +269,8 @@ class Reconciler:
             return
         if watched.is_held:
             watched.is_held = False
-            await self._put(VenueChanged(self._clock.now(), venue, is_available=True, reason=RECONCILED))
+            if venue not in self._down:
+                await self._turn(venue, is_available=True, reason=RECONCILED)
         if watched.is_alerted:
             watched.is_alerted = False
             self._notifier.send(VenueTurned(venue, is_available=True, reason=RECONCILED), self._clock.now())
