@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from kimp.shared.errors import ConfigurationError
-from kimp.shared.settings import OFFICIAL_HOSTS, SecretStr, Setting, Settings
+from kimp.shared.setting import Setting
+from kimp.shared.settings import OFFICIAL_HOSTS, SecretStr, Settings
 
 PREFIX = "KIMP__"
 SECRET_LENGTH_MIN = 8  # shorter ones cannot be blacked out in logs without shredding ordinary words

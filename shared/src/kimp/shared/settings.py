@@ -7,12 +7,14 @@ Fractions are fractions: 0.0005 is 0.05 %. Money and rates are ``Decimal`` from 
 that no fee is ever 0.00050000000000000001.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 from msgspec import Struct
+
+from kimp.shared.setting import Fraction, Setting
+from kimp.shared.setting import SecretStr as SecretStr  # part of what settings are
 
 MODES = ("paper", "testnet", "live")
 
@@ -30,54 +32,6 @@ OFFICIAL_HOSTS = frozenset(
 """Where requests may go without anybody having said so; loopback is the only other such place. The last two are asked
 for exchange rates only: a rate from anywhere else could make a premium out of nothing.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a reader has to know about one setting: why it is there, its unit and its limits (both included)."""
-
-    meaning: str
-    unit: str = ""
-    at_least: Decimal | int | None = None
-    at_most: Decimal | int | None = None
-
-
-class SecretStr:
-    """Text that shows itself to nobody: printing, logging and formatting give asterisks.
-
-    Truthy when a secret is there at all. There is no encoder for it, so it cannot slip into a journal or a ``--json``.
-    """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str = "") -> None:
-        self._value = value
-
-    def get_secret_value(self) -> str:
-        """The secret itself; call this at the last moment, where it is signed or sent."""
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretStr) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __str__(self) -> str:
-        return "**********" if self._value else ""
-
-    def __repr__(self) -> str:
-        return f"SecretStr({str(self)!r})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not pickled: a pickle is a file")
-
-
-Fraction = Decimal
-"""0.03 is three percent."""
 
 
 class Data(Struct, frozen=True, kw_only=True):
