@@ -150,6 +150,19 @@ def test_a_fill_told_by_the_stream_does_not_make_it_suspect(play: Play) -> None:
     assert play(scene) == 1
 
 
+def test_a_fill_so_fresh_that_its_message_may_be_on_its_way_accuses_nobody(play: Play) -> None:
+    async def scene(exchange: UpbitExchange, fake: Any) -> Any:
+        with_history(fake)
+        async with aclosing(exchange.reports()) as events:
+            await first(events, ClockMeasured)
+            with_history(fake, order("u1", "fresh", SystemClock().now()))
+            await first(events, OrderFilled)
+            await first(events, ClockMeasured, 3)
+        return len(fake.sockets)
+
+    assert play(scene) == 1
+
+
 def test_a_message_that_cannot_be_read_sends_us_to_rest(play: Play) -> None:
     async def scene(exchange: UpbitExchange, fake: Any) -> Any:
         with_history(fake)
