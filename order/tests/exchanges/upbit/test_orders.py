@@ -113,7 +113,8 @@ def test_a_documented_refusal_is_rejected(play: Play, status: int, name: str, me
         (400, "not an error of the documented form"),
         (201, {"nothing": "known"}),
         (201, {"uuid": UUID, "identifier": "somebody-elses"}),
-        (302, {}),
+        (302, {"uuid": UUID}),
+        (202, {"uuid": UUID}),
     ],
 )
 def test_whatever_proves_nothing_is_unknown_and_never_resent(play: Play, answer: Any) -> None:
