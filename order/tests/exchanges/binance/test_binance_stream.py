@@ -294,13 +294,13 @@ def test_after_a_break_what_was_missed_is_fetched_and_told_once(with_venue: With
             await heard.wait_for(OrderFilled, lambda told: told.fill.trade_id == "7")
             assert [event.fill.trade_id for event in heard.events if isinstance(event, OrderFilled)] == ["5", "6", "7"]
 
-    with_venue(story, speed=FAST)
+    with_venue(story, speed=5)
 
 
 def test_a_list_that_cannot_be_read_after_a_break_is_read_again(with_venue: With) -> None:
     async def story(venue: Any, exchange: BinanceExchange) -> None:
         venue.always[ORDER] = {"orderId": 1, "clientOrderId": "kimp-a", "symbol": "BTCUSDT"}
-        venue.script[TRADES].extend([(500, {}), "reset", (429, {"code": -1003, "msg": "slow down"})])
+        venue.script[TRADES].extend([(500, {})] * 4 + ["reset", (429, {"code": -1003, "msg": "slow down"})])
         venue.always[TRADES] = lambda _: [listed(venue.clock, 6)]
         async with listening(exchange) as heard:
             await heard.wait_for(OrderFilled, lambda told: told.fill.trade_id == "6")
@@ -406,13 +406,15 @@ def test_a_connection_is_replaced_before_its_day_is_over(with_venue: With) -> No
 def test_a_settlement_pushed_is_told_from_its_record(with_venue: With) -> None:
     async def story(venue: Any, exchange: BinanceExchange) -> None:
         async with listening(exchange) as heard:
-            await until(lambda: venue.streams and venue.told(INCOME))
+            await until(lambda: venue.streams)
+            opened_at = venue.clock.now()
+            await until(lambda: venue.clock.now() > opened_at + 3 * SECOND)  # the first readings are over
             venue.always[INCOME] = lambda _: [an_income(venue.clock, 900), an_income(venue.clock, 901)]
             await venue.push(account_update("FUNDING_FEE"))
             await heard.wait_for(FundingPaid, lambda told: told.payment.payment_id == "901")
             assert heard.count(FundingPaid) == 2
 
-    with_venue(story, speed=FAST)
+    with_venue(story, speed=10)
 
 
 def test_a_venue_that_stops_answering_is_told_and_its_return_too(with_venue: With) -> None:
