@@ -16,21 +16,21 @@ from typing import BinaryIO
 import msgspec
 
 from kimp.order.engine.engine import TradingEngine
-from kimp.order.runtime.flight_format import GZIP, SUFFIX, Frames, RunStart, event_of, fingerprint, framed
+from kimp.order.runtime.flight_format import GZIP, LEVEL, SUFFIX, Frames, RunStart, event_of, fingerprint, framed
+from kimp.order.runtime.flight_views import KIND, NOT_NOTED, ShownViews, ViewShown, views_in
 from kimp.shared import logs
 from kimp.shared.domain.time import DAY, SECOND, Nanos
 from kimp.shared.errors import DataError
 from kimp.shared.messages.effects import Effect
 from kimp.shared.messages.events import Event
+from kimp.shared.ports.strategy import MarketView
+from kimp.shared.settings import Strategy
 
 PART_BYTES_MAX = 32 * 1024 * 1024
 """Of one file, compressed: some hours of a live market, so that what is too old can go piece by piece."""
 
 BYTES_MAX = 4 * 1024**3
 """Of all recordings together: a pair's full books at twenty a second are up to a gigabyte a day."""
-
-LEVEL = 1
-"""zlib's quickest: an observer has to be quick, and books shrink to a fifth anyway."""
 
 FLUSH_EVERY: Nanos = SECOND
 """What a kill may cost the recording."""
@@ -41,8 +41,8 @@ log = logs.get(__name__)
 class FlightRecorder:
     """Writes every event the engine is given; an observer of the runner that also notes what the run began from.
 
-    ``keep_days`` is how long parts are kept, counted from the newest event, ``bytes_max`` how much of them. Close it
-    when the run has ended.
+    ``strategy`` is what the run's strategies are built from, so that a replay can build the same. ``keep_days`` is how
+    long parts are kept, counted from the newest event, ``bytes_max`` how much of them. Close it when the run has ended.
     """
 
     def __init__(
@@ -51,13 +51,15 @@ class FlightRecorder:
         *,
         journal: str = "",
         version: str = "",
+        strategy: Strategy | None = None,
         keep_days: int = 14,
         bytes_max: int = BYTES_MAX,
         part_bytes_max: int = PART_BYTES_MAX,
     ) -> None:
         self.is_recording = True
         self._directory = directory
-        self._journal, self._version = journal, version
+        self._journal, self._version, self._strategy = journal, version, strategy
+        self._shown = ShownViews()
         self._keep = keep_days * DAY
         self._bytes_max, self._part_bytes_max = bytes_max, part_bytes_max
         self._run: RunStart | None = None
@@ -68,10 +70,17 @@ class FlightRecorder:
 
     # -- observing -------------------------------------------------------------------------------------------------
 
+    def shown(self, coin: str, view: MarketView) -> None:
+        """The coin's strategy was shown this before the run begins."""
+        self._shown.note(coin, view)
+
     def started(self, at: Nanos, length: int, effects: Sequence[Effect], engine: TradingEngine) -> None:  # noqa: ARG002
         """Begin a run; what the engine wanted on being restored follows from the journal and is not written."""
         pairs = tuple(desk.pair for desk in engine.desks)
-        run = RunStart(at, length, fingerprint(engine), self._journal, self._version, pairs=pairs)
+        run = RunStart(
+            at, length, fingerprint(engine), self._journal, self._version,
+            pairs=pairs, strategy=self._strategy, engine=engine.settings, views=self._shown.count,
+        )  # fmt: skip
         self._guarded(lambda: self._begin(run))
 
     def after(self, event: Event, effects: Sequence[Effect], engine: TradingEngine) -> None:  # noqa: ARG002
@@ -105,6 +114,10 @@ class FlightRecorder:
         self._squeeze = zlib.compressobj(LEVEL, wbits=GZIP)
         self._file = path.open("xb")
         self._put("RunStart", run)
+        if not run.part and (views := self._shown.packed()):
+            self._write(self._squeeze.flush(zlib.Z_FINISH))
+            self._write(views)
+            self._squeeze = zlib.compressobj(LEVEL, wbits=GZIP)
         self._flush()
 
     def _record(self, event: Event) -> None:
@@ -173,6 +186,19 @@ class FlightRun:
     files: list[Path]
     warnings: list[str] = field(default_factory=list)
 
+    def views(self) -> Iterator[ViewShown]:
+        """What the strategies were shown before the run, in order.
+
+        Raises:
+            DataError: some of it is missing or damaged.
+        """
+        count = 0
+        for view in views_in(Frames(self.files[0]), self.files[0]):
+            count += 1
+            yield view
+        if self.start.views not in (count, NOT_NOTED):
+            raise DataError(f"{self.files[0].name} holds {count} of the {self.start.views} views shown before the run")
+
     def events(self) -> Iterator[Event]:
         """Every event that can be read, up to the first that cannot.
 
@@ -186,7 +212,7 @@ class FlightRun:
             if part != number:
                 self.warnings.append(f"part {number} of the run is missing, the next there is: {path.name}")
                 return
-            yield from (event_of(kind, body, path) for kind, body in frames)
+            yield from (event_of(kind, body, path) for kind, body in frames if kind != KIND)
             if not frames.is_whole:
                 is_last = path == self.files[-1]
                 what = "the trader was killed while writing it" if is_last else "what follows cannot be replayed"

@@ -1,6 +1,7 @@
 """How a flight recording lies on disk: gzip, in it frames of four bytes of length and a MessagePack pair of kind and body.
 
-The first frame of every file is its run's :class:`RunStart`. Files are flushed at a frame's end, so one whose writer was
+The first frame of every file is its run's :class:`RunStart`; in a run's first file the views its strategies were shown
+before follow. Files are flushed at a frame's end, so one whose writer was
 killed is whole up to its last flush.
 """
 
@@ -14,17 +15,22 @@ from pathlib import Path
 import msgspec
 
 from kimp.order.engine.engine import TradingEngine
+from kimp.order.engine.settings import EngineSettings
 from kimp.shared.domain.instruments import Pair
 from kimp.shared.domain.time import Nanos
 from kimp.shared.errors import DataError
 from kimp.shared.messages import events as messages
 from kimp.shared.messages.events import Event
+from kimp.shared.settings import Strategy
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """Of one event; a length beyond this is damage."""
 
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's code for gzip's own header, so that ``gunzip`` reads the files too."""
+
+LEVEL = 1
+"""zlib's quickest: an observer has to be quick, and books shrink to a fifth anyway."""
 
 SUFFIX = ".flight.gz"
 
@@ -39,7 +45,9 @@ class RunStart(msgspec.Struct, frozen=True):
     """What a run began from: a journal of so many records, restored at ``at`` into an engine of this fingerprint.
 
     ``version`` and ``journal`` are the program's version and the journal's id; ``part`` counts the files of the run.
-    ``pairs`` are the instruments as the venues had them that day, which nobody can ask them for later.
+    ``pairs`` are the instruments as the venues had them that day, which nobody can ask them for later. ``strategy`` and
+    ``engine`` are what the owner had configured and typed; ``views`` counts what the strategies were shown before
+    (−1: not noted, by older versions).
     """
 
     at: Nanos
@@ -49,6 +57,9 @@ class RunStart(msgspec.Struct, frozen=True):
     version: str
     part: int = 0
     pairs: tuple[Pair, ...] = ()
+    strategy: Strategy | None = None
+    engine: EngineSettings | None = None
+    views: int = -1
 
 
 def fingerprint(engine: TradingEngine) -> str:
@@ -92,7 +103,9 @@ class Frames:
     def _read(self) -> Iterator[tuple[str, bytes]]:
         swell, waiting = zlib.decompressobj(wbits=GZIP), b""
         with self._path.open("rb") as file:
-            while data := file.read(1 << 16):
+            while data := swell.unused_data or file.read(1 << 16):
+                if swell.eof:  # gzip files may have several members, and what is shown before a run is one
+                    swell = zlib.decompressobj(wbits=GZIP)
                 try:
                     waiting += swell.decompress(data)
                 except zlib.error as error:

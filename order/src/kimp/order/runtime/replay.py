@@ -20,12 +20,16 @@ def replay(run: FlightRun, records: Iterable[Record], engine: TradingEngine) -> 
     the journal from there on, byte by byte.
 
     Raises:
-        DataError: this engine is set up differently, or the beginning of the run is not there.
+        DataError: this engine is set up differently, or the beginning of the run, or what its strategies had been shown
+            before, is not there.
     """
     if run.start.part:
         raise DataError(f"{run.warnings[0]}; a replay has to begin at the beginning")
     if fingerprint(engine) != run.start.fingerprint:
         raise DataError("the run was traded with other settings, strategies or instruments than these; use the same")
+    strategy_of = {desk.pair.symbol: desk.strategy for desk in engine.desks}
+    for shown in run.views():
+        strategy_of[shown.coin].observe(shown.view)
     yield from _kept(engine.restore(records, run.start.at))
     for event in run.events():
         yield from _kept(engine.handle(event))

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from kimp.order.engine.engine import Assignment, TradingEngine
 from kimp.order.engine.settings import EngineSettings, engine_settings
 from kimp.order.runtime.flight import FlightRun
+from kimp.order.runtime.flight_format import RunStart
+from kimp.order.runtime.flight_views import NOT_NOTED
 from kimp.order.runtime.journal import SqliteJournal, digest, encoded
 from kimp.order.runtime.replay import replay
 from kimp.shared.domain.time import SECOND, Nanos
@@ -72,14 +76,19 @@ def rerun(
 ) -> Rerun:
     """Live through a run again. ``next_length`` is how long the journal was when the run after it began.
 
+    Strategy and limits are those the run was started with, whatever is configured today; ``settings`` stand in where an
+    older version did not note them.
+
     Raises:
         DataError: the recording, the journal or the settings are not those of the run.
         ConfigurationError: the strategy is not installed any more.
     """
     if not run.start.pairs:
         raise DataError("the run was recorded by a version that did not note its instruments; it cannot be replayed")
+    if run.start.strategy is not None:
+        settings = replace(settings, strategy=run.start.strategy)
     work = [Assignment(strategy_of(settings), pair) for pair in run.start.pairs]
-    engine = WatchedEngine(work, engine_settings(settings), watch)
+    engine = WatchedEngine(work, run.start.engine or engine_settings(settings), watch)
     with SqliteJournal(path, read_only=True) as journal:
         if run.start.journal and run.start.journal != journal.id:
             raise DataError(f"the run was journaled elsewhere (journal {run.start.journal}), not in {path}")
@@ -92,14 +101,16 @@ def rerun(
         theirs = [
             record for number, record in journal.tail(run.start.length) if next_length is None or number <= next_length
         ]
-    return _compared(ours, theirs, engine, run.start.at)
+    return _compared(ours, theirs, engine, run.start)
 
 
-def _compared(ours: list[Record], theirs: list[Record], engine: WatchedEngine, began: Nanos) -> Rerun:
-    end = max(engine.last_at, began)
+def _compared(ours: list[Record], theirs: list[Record], engine: WatchedEngine, start: RunStart) -> Rerun:
+    end = max(engine.last_at, start.at)
     warnings: list[str] = []
-    if any(work.strategy.warm_up for work in engine.desks):
-        warnings.append("the strategy had warmed up on the past before this run; the replay began with empty windows")
+    if start.views == NOT_NOTED and any(work.strategy.warm_up for work in engine.desks):
+        warnings.append(
+            "what the strategy was shown before this run was not noted; the replay began with empty windows"
+        )
     place = next(
         (number for number, pair in enumerate(zip(ours, theirs, strict=False)) if encoded(pair[0]) != encoded(pair[1])),
         None,

@@ -24,7 +24,11 @@ Load = Callable[[str, Nanos, Nanos], Awaitable[MarketData]]
 """Everything recorded of a coin in ``[start, end)``; raises a ``KimpError`` where there is nothing."""
 
 
-async def warm_up(strategy: Strategy, pair: Pair, load: Load, now: Nanos) -> int:
+Seen = Callable[[str, MarketView], None]
+"""Told of every view that a coin's strategy was shown."""
+
+
+async def warm_up(strategy: Strategy, pair: Pair, load: Load, now: Nanos, seen: Seen | None = None) -> int:
     """Let the strategy observe the recorded minutes its windows need; how many it saw. Never raises for want of data."""
     if strategy.warm_up <= 0:
         return 0
@@ -38,6 +42,8 @@ async def warm_up(strategy: Strategy, pair: Pair, load: Load, now: Nanos) -> int
     count = 0
     for view in views_of(data, pair):
         strategy.observe(view)
+        if seen is not None:
+            seen(pair.symbol, view)
         count += 1
     log.info("warmed up", coin=pair.symbol, minutes=count, wanted=strategy.warm_up // MINUTE)
     return count
