@@ -14,6 +14,7 @@ from random import Random
 
 from kimp.order.engine.engine import Assignment, TradingEngine
 from kimp.order.engine.settings import engine_settings
+from kimp.order.engine.state import EngineState, Slot
 from kimp.order.modes import MODES, Surroundings, Wire, Wiring
 from kimp.order.operators.mailbox import Mailbox, Postman
 from kimp.order.operators.notifier import LogNotifier
@@ -47,7 +48,8 @@ from kimp.storage.database.pool import Database
 class TradeRequest:
     """What is to be traded: a mode, the resolved settings of it, and whether the recorded past is looked at first.
 
-    ``is_strict`` refuses to start while any check of preflight fails: live trading is. ``wire`` replaces the mode's own
+    ``is_strict`` refuses to start while any check of preflight fails, unless something is held or in flight that needs
+    watching: live trading is. ``wire`` replaces the mode's own
     wiring (tests, the demo); the rest is the same.
     """
 
@@ -87,10 +89,10 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
         around = Surroundings(settings, configured, place, request.clock, Random(request.dice.getrandbits(64)))
         wiring = await stack.enter_async_context((request.wire or _wire(request.mode))(around))
         pairs = await ruled(configured, wiring.exchanges)
-        if request.is_strict:
-            await _insist(request, wiring, pairs, switch)
         recorder = _recorder(request, journal, stack)
         engine = await _engine(request, pairs, recorder)
+        if request.is_strict and not _is_holding(engine, journal):
+            await _insist(request, wiring, pairs, switch)
         observers = _observers(request, recorder, stack)
         mailbox = Mailbox(place.orders)
 
@@ -115,6 +117,15 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
                 beside=beside,
             )
         )
+
+
+def _is_holding(engine: TradingEngine, journal: SqliteJournal) -> bool:
+    """Whether something is held or in flight: such a trader has to start whatever is wrong, to watch and repair it."""
+    slots = [Slot(slot.key, slot.strategy, slot.symbol, slot.legs) for slot in engine.state.slots.values()]
+    state = EngineState(slots)
+    for record in journal.read():
+        state.apply(record)
+    return bool(state.unsettled) or any(slot.position is not None for slot in slots)
 
 
 async def _insist(request: TradeRequest, wiring: Wiring, pairs: Sequence[Pair], switch: FileSwitch) -> None:
