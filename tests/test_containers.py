@@ -95,7 +95,7 @@ def test_the_compose_file_resolves_with_two_passwords_and_nothing_else(tmp_path:
     done = resolved(tmp_path, PASSWORDS)
     assert done.returncode == 0, done.stderr
     facts = yaml.safe_load(done.stdout)["services"]
-    assert set(facts) == {"db", "redis", "collector"}
+    assert set(facts) == {"db", "redis", "collector", "trader"}
     url = facts["collector"]["environment"]["KIMP__DATABASE__URL"]
     assert url == f"postgresql://kimp:{PASSWORDS['POSTGRES_PASSWORD']}@db:5432/kimp"
     assert facts["db"]["ports"] == ["127.0.0.1:5432:5432"]
@@ -132,7 +132,7 @@ def faults(service: Service) -> set[str]:
     return {name for name, right in is_right.items() if not right}
 
 
-@pytest.mark.parametrize("name", ["db", "redis", "collector"])
+@pytest.mark.parametrize("name", ["db", "redis", "collector", "trader"])
 def test_a_service_has_no_rights_it_does_not_need(name: str) -> None:
     assert faults(services()[name]) == set()
 
@@ -201,6 +201,31 @@ def test_every_setting_of_the_collector_can_be_set_in_the_env_file() -> None:
 def test_the_collector_gets_no_key_to_trade_with() -> None:
     secrets = {field.variable for field in catalogue().values() if field.is_secret} - {"KIMP__DATABASE__URL"}
     assert not secrets & services()["collector"]["environment"].keys()
+
+
+TRADER_ELSEWHERE = {"KIMP__DATABASE__URL", "KIMP__DATABASE__DIRECTORY"}
+TRADED = ("capital", "costs", "strategy", "guards", "execution", "upbit", "binance", "trade", "paper", "log")
+
+
+def test_every_setting_of_the_trader_can_be_set_in_the_env_file() -> None:
+    given = services()["trader"]["environment"]
+    wanted = {field.variable for field in catalogue().values() if field.section in TRADED and not field.is_url}
+    assert wanted <= given.keys()
+    for name in given.keys() - TRADER_ELSEWHERE:
+        assert given[name] == f"${{{name}:-}}"
+
+
+def test_where_the_trader_sends_its_keys_is_no_business_of_the_env_file() -> None:
+    urls = {field.variable for field in catalogue().values() if field.is_url and field.section in ("upbit", "binance")}
+    assert urls
+    assert not urls & services()["trader"]["environment"].keys()
+
+
+def test_the_trader_trades_paper_unless_told_otherwise_and_is_asked_how_it_does() -> None:
+    trader = services()["trader"]
+    assert trader["command"].split() == ["kimp", "trade", "--mode", "${KIMP_MODE:-paper}", "${KIMP_TRADE_FLAGS:-}"]
+    assert "kimp status --mode ${KIMP_MODE:-paper}" in trader["healthcheck"]["test"][1]
+    assert trader["volumes"] == ["trader:/data"], "a disk of its own: the collector's may run full"
 
 
 @pytest.mark.parametrize("document", ["docker-compose.yml", "docs/DEPLOYMENT.md"])
