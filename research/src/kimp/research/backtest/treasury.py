@@ -6,14 +6,15 @@ day at most, and only while nothing is open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from typing import Protocol
 
 from kimp.order.engine.engine import TradingEngine
 from kimp.order.engine.state import Slot
-from kimp.research.simulation.world import World
-from kimp.shared.domain.instruments import Instrument, Pair, Side
+from kimp.shared.domain.books import Book
+from kimp.shared.domain.instruments import Instrument, Pair, Side, Venue
 from kimp.shared.domain.money import ONE, ZERO, Amount
 from kimp.shared.domain.signals import Direction
 from kimp.shared.domain.time import DAY, Nanos
@@ -48,10 +49,29 @@ class Rebalance(StrEnum):
         )
 
 
+class Drawers(Protocol):
+    """Where the money lies: the venues of whatever drives the engine."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way."""
+        ...
+
+    def show(self, books: Sequence[Book], at: Nanos) -> None:
+        """It is that moment now."""
+        ...
+
+    def move_funds(self, transfer_id: str, venue: Venue, amount: Amount) -> None:
+        """Move money in or out, and tell the engine."""
+        ...
+
+
 class Treasury:
     """Puts money where the strategy needs it. ``next_look`` is when it wants to be asked again."""
 
-    def __init__(self, world: World, engine: TradingEngine, pair: Pair, direction: Direction, capital: Decimal) -> None:
+    def __init__(
+        self, world: Drawers, engine: TradingEngine, pair: Pair, direction: Direction, capital: Decimal
+    ) -> None:
         self.next_look: Nanos = 0
         self._world = world
         self._engine = engine
