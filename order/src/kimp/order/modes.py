@@ -6,25 +6,34 @@ paper from live.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
 
 from kimp.order.runtime.place import TradePlace
 from kimp.shared.domain.instruments import Instrument, Pair, Venue
+from kimp.shared.logs import get
 from kimp.shared.messages.events import FeedBack, FeedLost, MarketMoved
 from kimp.shared.plugins import VENUES, plugin
 from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.exchange import Exchange
 from kimp.shared.ports.market import MarketDataSource
 from kimp.shared.settings import Settings
+from kimp.storage.collectors.courier import Courier
+from kimp.storage.collectors.rules import binance_rules
 from kimp.storage.feeds.merge import LiveMarket
+from kimp.storage.feeds.rest import Unanswered
 from kimp.storage.feeds.wiring import market_feeds
 
 VIRTUAL = "virtual"
 """The virtual exchange's name among the plug-ins: it lives in a package above this one."""
+
+
+RULES_S_MAX = 5.0
+"""How long paper waits for the venue's rules before it takes the documented ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class ShownToVenues:
 @asynccontextmanager
 async def paper(around: Surroundings) -> AsyncIterator[Wiring]:
     """Live quotes, virtual venues in this process: no key is needed and no order leaves the machine."""
+    around = await _by_todays_rules(around)
     async with _virtual(around) as venues:
         yield Wiring(venues.exchanges, ShownToVenues(LiveQuotes(around), venues))
 
@@ -149,6 +159,22 @@ async def live(around: Surroundings) -> AsyncIterator[Wiring]:
             Venue.BINANCE: await stack.enter_async_context(binance),
         }
         yield Wiring(exchanges, LiveQuotes(around))
+
+
+async def _by_todays_rules(around: Surroundings) -> Surroundings:
+    """The pairs with Binance's public tick, lot and minimum of today, so that paper refuses what live would refuse;
+    where the venue does not answer in time, the documented ones stand. Upbit's bands are documented and the same for all.
+    """
+    contracts = [pair.abroad for pair in around.pairs]
+    try:
+        async with asyncio.timeout(RULES_S_MAX), Courier(clock=around.clock, dice=_fork(around)) as courier:
+            found = await binance_rules(around.settings.binance.public_rest_url, contracts, courier)
+    except (Unanswered, TimeoutError) as trouble:
+        get("kimp.order.modes").warning("rules of Binance unknown, documented ones stand", reason=str(trouble))
+        return around
+    ruled = {leg.id: leg for leg in found}
+    pairs = tuple(Pair(pair.symbol, pair.korea, ruled.get(pair.abroad.id, pair.abroad)) for pair in around.pairs)
+    return replace(around, pairs=pairs)
 
 
 def _virtual(around: Surroundings) -> AbstractAsyncContextManager[VirtualVenues]:
