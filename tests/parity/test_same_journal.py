@@ -141,7 +141,7 @@ def test_two_weeks_of_minutes_are_journaled_alike_with_and_without_maintenance(c
     plan = interruptions(records, data)
     disturbed, repaired = backtested(case, data, plan)
     assert disturbed.repairs >= 3
-    assert disturbed.refusals["venue_unavailable"] >= 3
+    assert disturbed.refusals["venue_unavailable"] >= 1
     assert_same(disturbed, repaired, lived(case, data, plan))
 
 
