@@ -14,7 +14,7 @@ from kimp.order.runtime.journal import SqliteJournal
 from kimp.shared.domain.signals import Direction, Enter, Exit, Hold
 from kimp.shared.domain.time import MINUTE, SECOND
 from kimp.shared.errors import DataError
-from kimp.shared.messages.events import SwitchState
+from kimp.shared.messages.events import FeedLost, SwitchState
 from kimp.shared.messages.records import Phase
 from kimp.shared.ports.strategy import Condition
 
@@ -235,3 +235,15 @@ def test_an_unchanged_answer_costs_no_explanation(story: Any) -> None:
     for _ in range(100):
         story.quote("0.02")
     assert story.strategy.asked == 1
+
+
+def test_a_trader_that_never_heard_anything_says_so(story: Any, path: Path) -> None:
+    story.feed(FeedLost(story.now, story.pair.korea.id, "silent"))
+    assert rows(path) == [(Answer.UNDECIDED, "feed_lost", ("feed_lost", "no_book"))]
+
+
+def test_the_last_word_before_a_silence_is_that_a_feed_was_lost(story: Any, path: Path) -> None:
+    story.quote("0.02")
+    story.wait(1)
+    story.feed(FeedLost(story.now, story.pair.abroad.id, "silent"))
+    assert rows(path)[-1] == (Answer.UNDECIDED, "feed_lost", ("feed_lost",))

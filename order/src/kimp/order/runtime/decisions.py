@@ -25,7 +25,7 @@ from kimp.shared.domain.signals import Enter, Exit, Refusal
 from kimp.shared.domain.time import DAY, MINUTE, SECOND, Nanos
 from kimp.shared.errors import DataError
 from kimp.shared.messages.effects import Effect, PlaceOrders
-from kimp.shared.messages.events import Event, MarketMoved
+from kimp.shared.messages.events import Event, FeedLost, MarketMoved
 from kimp.shared.messages.records import Phase
 
 WRITTEN_EVERY: Nanos = MINUTE
@@ -195,6 +195,10 @@ def _said(desk: PairDesk, watched: _Watched, event: Event) -> tuple[Answer, str,
     refused: tuple[Refusal, ...] = desk.last_refusals if total != watched.refusals else ()
     watched.refusals = total
     codes = tuple(refusal.value for refusal in refused)
+    if type(event) is FeedLost:
+        # The last word before a silence: without it nobody could tell a trader that waits from one that is deaf.
+        blocked = tuple(refusal.value for refusal in desk.market.undecidable(desk.pair, event.at))
+        return (Answer.UNDECIDED, blocked[0], blocked) if blocked else None
     if type(event) is not MarketMoved:
         return (Answer.EXIT, _OWNER, codes) if refused else None
     if refused and desk.market.undecidable(desk.pair, event.at):
