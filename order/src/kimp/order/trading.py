@@ -23,6 +23,7 @@ from kimp.order.runtime.flight import FlightRecorder
 from kimp.order.runtime.journal import SqliteJournal
 from kimp.order.runtime.place import TradePlace, trade_place
 from kimp.order.runtime.preflight import Grounds, preflight
+from kimp.order.runtime.rhythm import LIVE, Rhythm
 from kimp.order.runtime.runner import Observer, Runner
 from kimp.order.runtime.supervisor import Copy, TradeParts, Trader
 from kimp.order.runtime.switch import FileSwitch
@@ -49,8 +50,8 @@ class TradeRequest:
     """What is to be traded: a mode, the resolved settings of it, and whether the recorded past is looked at first.
 
     ``is_strict`` refuses to start while any check of preflight fails, unless something is held or in flight that needs
-    watching: live trading is. ``wire`` replaces the mode's own
-    wiring (tests, the demo); the rest is the same.
+    watching: live trading is. ``wire`` replaces the mode's own wiring (tests, the demo) and ``rhythm`` the pauses of a
+    real clock; the rest is the same.
     """
 
     mode: str
@@ -61,6 +62,7 @@ class TradeRequest:
     is_strict: bool = False
     wire: Wire | None = None
     notifier: Notifier | None = None
+    rhythm: Rhythm = LIVE
 
     @property
     def place(self) -> TradePlace:
@@ -83,7 +85,7 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
     async with AsyncExitStack() as stack:
         stack.enter_context(TradeLock(place.lock))
         journal = stack.enter_context(SqliteJournal(place.journal, clock=request.clock))
-        switch = FileSwitch(place.switch, request.clock)
+        switch = FileSwitch(place.switch, request.clock, poll=request.rhythm.switch)
         switch.ensure_first_start(journal.length)
         configured = tuple(pair_of(settings, coin) for coin in coins_in(settings.trade.coins, "trade.coins"))
         around = Surroundings(settings, configured, place, request.clock, Random(request.dice.getrandbits(64)))
@@ -97,7 +99,8 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
         mailbox = Mailbox(place.orders)
 
         def beside(runner: Runner) -> Sequence[Unit]:
-            return [Postman(mailbox, engine.state.commands, runner.put, request.clock)]
+            every = request.rhythm.mailbox
+            return [Postman(mailbox, engine.state.commands, runner.put, request.clock, every=every)]
 
         yield Trader(
             TradeParts(
@@ -115,6 +118,7 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
                 copy=_copy(request, journal),
                 observers=observers,
                 beside=beside,
+                beat=request.rhythm.pulse,
             )
         )
 

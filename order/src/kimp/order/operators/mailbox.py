@@ -107,6 +107,7 @@ class Postman:
         commands: the engine's own list of orders taken, with their refusals: what stands there is answered.
         deliver: hands an event to the running engine.
         clock: the trader's.
+        every: pause between two looks, in the clock's time (nanoseconds).
     """
 
     name = "postman"
@@ -117,7 +118,10 @@ class Postman:
         commands: Mapping[str, tuple[str, ...]],
         deliver: Callable[[CloseOrdered], Awaitable[None]],
         clock: Clock,
+        *,
+        every: Nanos = LOOK_EVERY,
     ) -> None:
+        self._every = every
         self._mailbox = mailbox
         self._commands = commands
         self._deliver = deliver
@@ -128,7 +132,7 @@ class Postman:
         """Look for orders until cancelled."""
         while True:
             await self.look()
-            await self._clock.sleep_until(self._clock.now() + LOOK_EVERY)
+            await self._clock.sleep_until(self._clock.now() + self._every)
 
     async def look(self) -> None:
         """Deliver what is new, answer what was taken, refuse what is too old."""

@@ -73,7 +73,17 @@ class Pulse:
 
     name = "pulse"
 
-    def __init__(self, engine: TradingEngine, path: Path, *, mode: str, clock: Clock, witnesses: Witnesses) -> None:
+    def __init__(
+        self,
+        engine: TradingEngine,
+        path: Path,
+        *,
+        mode: str,
+        clock: Clock,
+        witnesses: Witnesses,
+        beat: Nanos = BEAT,
+    ) -> None:
+        self._beat = beat
         self._engine = engine
         self._path = path
         self._mode = mode
@@ -106,7 +116,7 @@ class Pulse:
         while True:
             now = self._clock.now()
             self.write(now)
-            await self._clock.sleep_until(now + BEAT)
+            await self._clock.sleep_until(now + self._beat)
 
     def write(self, now: Nanos) -> None:
         """Write one report, all of it or none."""

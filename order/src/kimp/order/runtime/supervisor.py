@@ -15,7 +15,7 @@ from random import Random
 from kimp.order.engine.engine import TradingEngine
 from kimp.order.runtime.mirror import Mirror, TailedJournal
 from kimp.order.runtime.place import TradePlace
-from kimp.order.runtime.pulse import Pulse, Witnesses
+from kimp.order.runtime.pulse import BEAT, Pulse, Witnesses
 from kimp.order.runtime.pulse_report import MirrorPulse
 from kimp.order.runtime.reconcile import Reconciler
 from kimp.order.runtime.runner import Observer, Runner
@@ -79,6 +79,7 @@ class TradeParts:
     copy: Copy | None = None
     observers: Sequence[Observer] = ()
     beside: Callable[[Runner], Sequence[Unit]] = _nothing_more
+    beat: Nanos = BEAT
 
 
 class Trader:
@@ -99,7 +100,14 @@ class Trader:
             every=parts.settings.trade.reconcile_s * SECOND,
         )
         witnesses = Witnesses(self.reconciler, parts=self._said)
-        self.pulse = Pulse(parts.engine, parts.place.pulse, mode=parts.mode, clock=parts.clock, witnesses=witnesses)
+        self.pulse = Pulse(
+            parts.engine,
+            parts.place.pulse,
+            mode=parts.mode,
+            clock=parts.clock,
+            witnesses=witnesses,
+            beat=parts.beat,
+        )
         self.runner = Runner(
             parts.engine,
             parts.exchanges,
