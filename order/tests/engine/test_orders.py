@@ -383,3 +383,21 @@ def test_a_late_sale_alone_opens_the_direction_it_belongs_to(make_bench: Callabl
     bench.quote()
     bench.fill(korea)
     assert bench.position.direction is Direction.SHORT_PREMIUM
+
+
+def test_legs_given_up_and_found_again_one_by_one_end_as_the_hedged_pair_they_are(bench: Any) -> None:
+    korea, abroad = bench.enter()
+    bench.wait(12)
+    for order in (korea, abroad):
+        for _ in range(bench.settings.lost_misses_min):
+            bench.absent(order)
+    assert bench.phase is Phase.FLAT, "denied often and long enough"
+    bench.done(abroad)  # it executed after all, but its fills are not named
+    bench.fill(korea)
+    bench.done(korea)
+    assert bench.enter() == (), "an order is in doubt again: nothing is begun on top of it"
+    assert bench.held() == (korea.quantity, 0)
+    bench.fill(abroad)
+    assert bench.phase is Phase.OPEN
+    assert bench.held() == (korea.quantity, -abroad.quantity)
+    assert len(bench.placed) == 2, "nothing was sent to repair what was never broken"

@@ -112,7 +112,7 @@ class OrdersInAnyWeather(RuleBasedStateMachine):
     @invariant()
     def settled_means_matched_or_under_repair(self) -> None:
         slot = self.storm.slot
-        if slot.phase is Phase.FLAT:
+        if slot.phase is Phase.FLAT and not slot.unsettled:
             assert slot.position is None
         if slot.phase is Phase.OPEN and not slot.unsettled:
             assert abs(sum(self.storm.held())) < self.storm.pair.lot
