@@ -6,7 +6,7 @@ rules and fees from the venues before the engine is built on them, the past befo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,6 +39,7 @@ from kimp.shared.plugins import strategy_of
 from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.exchange import Exchange
 from kimp.shared.ports.notifier import Notifier
+from kimp.shared.ports.strategy import Strategy
 from kimp.shared.settings import Settings
 from kimp.storage.client import AsyncStorageClient
 from kimp.storage.collectors.supervisor import Unit
@@ -50,8 +51,8 @@ class TradeRequest:
     """What is to be traded: a mode, the resolved settings of it, and whether the recorded past is looked at first.
 
     ``is_strict`` refuses to start while any check of preflight fails, unless something is held or in flight that needs
-    watching: live trading is. ``wire`` replaces the mode's own wiring (tests, the demo) and ``rhythm`` the pauses of a
-    real clock; the rest is the same.
+    watching: live trading is. ``wire`` replaces the mode's own wiring, ``strategy`` how the configured strategy is made
+    (tests, the demo) and ``rhythm`` the pauses of a real clock; the rest is the same.
     """
 
     mode: str
@@ -63,6 +64,7 @@ class TradeRequest:
     wire: Wire | None = None
     notifier: Notifier | None = None
     rhythm: Rhythm = LIVE
+    strategy: Callable[[Settings], Strategy] = strategy_of
 
     @property
     def place(self) -> TradePlace:
@@ -173,7 +175,7 @@ async def _engine(request: TradeRequest, pairs: Sequence[Pair], recorder: Flight
     assignments = []
     seen = None if recorder is None else recorder.shown
     for pair in pairs:
-        strategy = strategy_of(request.settings)
+        strategy = request.strategy(request.settings)
         if request.warms_up and strategy.warm_up:
             await warm_up(strategy, pair, _load(request.settings), request.clock.now(), seen)
         assignments.append(Assignment(strategy, pair))
