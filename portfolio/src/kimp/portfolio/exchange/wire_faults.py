@@ -72,6 +72,7 @@ def faulty(faults: Faults, clock: Clock) -> Middleware:
         if fault is None:
             return await handler(request)
         if fault.delay:
+            await request.read()  # it has arrived whole: a client that dies meanwhile does not take it back
             await clock.sleep_until(clock.now() + fault.delay)
         answer = await _executed(request, handler) if fault.executes else web.Response()
         if fault.drops:
