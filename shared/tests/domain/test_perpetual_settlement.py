@@ -1,7 +1,7 @@
 """A perpetual turns into wallet balance what it closes, at its average entry, as the venue itself does."""
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimp.shared.domain.instruments import Side, Venue, binance_perpetual
-from kimp.shared.domain.ledger import SETTLEMENT_STEP, realised
+from kimp.shared.domain.ledger import SETTLEMENT_STEP, realised, settlement
 from kimp.shared.domain.money import ONE, ZERO
 from kimp.shared.domain.orders import Fill
 
@@ -176,3 +176,11 @@ def test_strategies_on_one_contract_share_the_venue_account_and_keep_their_own_p
     assert (ledger.contracts, ledger.usdt) == (0, funded.usdt_start + 10)
     assert ledger.balance("trading:short:binance:BTCUSDT", "USDT") == -100
     assert ledger.balance("trading:long:binance:BTCUSDT", "USDT") == 90
+
+
+def test_a_thread_whose_rounding_somebody_changed_settles_the_same() -> None:
+    tie = Decimal("2694.127319745")
+    with localcontext(rounding=ROUND_HALF_UP):
+        assert settlement(tie) == Decimal("2694.12731974")
+        half = realised(Decimal(2), Decimal("-0.00000001"), Decimal(-1), ZERO)
+    assert half == realised(Decimal(2), Decimal("-0.00000001"), Decimal(-1), ZERO) == ZERO

@@ -21,7 +21,7 @@ from kimp.research.simulation.venue_order import VenueOrder
 from kimp.shared.domain.books import Book, Level
 from kimp.shared.domain.funding import FundingPayment
 from kimp.shared.domain.instruments import Instrument, InstrumentId, Kind, Side, Venue
-from kimp.shared.domain.ledger import SETTLEMENT_STEP
+from kimp.shared.domain.ledger import settlement
 from kimp.shared.domain.money import ONE, ZERO, Amount
 from kimp.shared.domain.orders import (
     Accepted,
@@ -143,7 +143,7 @@ class SimulatedVenue:
             return None
         instrument = self.instruments[instrument_id]
         # Binance's income records have eight decimals; more digits would be cut differently in different sums.
-        amount = (-contract.quantity * self.mark(instrument_id) * rate).quantize(SETTLEMENT_STEP)
+        amount = settlement(-contract.quantity * self.mark(instrument_id) * rate)
         payment = FundingPayment(f"{instrument.symbol}:{at}", instrument_id, Amount(amount, instrument.quote), at)
         self.receive(payment)
         return payment
@@ -291,7 +291,7 @@ class SimulatedVenue:
         """Book one trade. Fees have eight decimals, as in the venues' own trade lists."""
         instrument = self.instruments[order.instrument_id]
         if fee is None:
-            fee = (price * size * instrument.fee_rate).quantize(SETTLEMENT_STEP)
+            fee = settlement(price * size * instrument.fee_rate)
         trade_id = f"{len(self.trades) + 1}"
         fill = Fill(
             trade_id, order.client_id, instrument.id, order.side, size, price, Amount(fee, instrument.quote), at

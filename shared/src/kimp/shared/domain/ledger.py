@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
 import msgspec
@@ -127,6 +127,15 @@ class Ledger:
         return moves
 
 
+def settlement(value: Decimal) -> Decimal:
+    """An amount in the eight decimals of the venues' own records, ties to the even digit.
+
+    The rounding is named here because the ambient one is anybody's: ccxt sets it to half up for the whole thread, and
+    the same journal would then fold into other balances.
+    """
+    return value.quantize(SETTLEMENT_STEP, ROUND_HALF_EVEN)
+
+
 def realised(held: Decimal, unsettled: Decimal, signed: Decimal, cash: Decimal) -> Decimal:
     """What a perpetual's fill turns into wallet balance: the average-cost profit of the part it closes (quote asset).
 
@@ -136,9 +145,9 @@ def realised(held: Decimal, unsettled: Decimal, signed: Decimal, cash: Decimal) 
     if held * signed >= ZERO:
         return ZERO
     if abs(signed) <= abs(held):
-        closed_cost = unsettled if signed == -held else (unsettled * -signed / held).quantize(SETTLEMENT_STEP)
+        closed_cost = unsettled if signed == -held else settlement(unsettled * -signed / held)
         return closed_cost + cash
-    return unsettled + (cash * -held / signed).quantize(SETTLEMENT_STEP)
+    return unsettled + settlement(cash * -held / signed)
 
 
 def funding_entry(payment: FundingPayment, instrument: Instrument, signal_id: str) -> Entry:
