@@ -25,7 +25,7 @@ from kimp.shared.domain.accounts import Balance, ContractPosition
 from kimp.shared.domain.books import Book, Level
 from kimp.shared.domain.funding import FundingRate
 from kimp.shared.domain.instruments import Side, Venue, binance_perpetual, upbit_spot
-from kimp.shared.domain.orders import Accepted, Order, OrderStatus, Rejected, TimeInForce
+from kimp.shared.domain.orders import Accepted, Order, OrderReport, OrderStatus, Rejected, TimeInForce
 from kimp.shared.domain.time import MILLISECOND, SECOND, Nanos
 from kimp.shared.messages.events import Event, FundingPaid, MarketMoved, OrderFilled, OrderReported, VenueChanged
 from kimp.shared.ports.exchange import Exchange
@@ -215,9 +215,10 @@ def test_what_the_market_does_to_an_order_is_told_one_way_later() -> None:
         venue.see(MarketMoved(SECOND, (book(COIN.id, 98_000_000, 1_000),)))
         assert venue.orders()[0].is_done
 
-    (event,) = listening(venue, act, 2 * SECOND)
+    event, end = listening(venue, act, 2 * SECOND)
     assert isinstance(event, OrderFilled)
     assert (event.at, event.fill.price) == (SECOND + ONE_WAY, D(99_000_000))
+    assert end == OrderReported(SECOND + ONE_WAY, OrderReport(event.fill.client_id, OrderStatus.DONE, D("0.1")))
 
 
 def test_in_maintenance_orders_are_refused_and_questions_stay_unanswered() -> None:

@@ -106,8 +106,8 @@ class Blotter:
                 del self.working[number]
                 if not working.order.is_done:
                     self._end(working.order, self._ended(working.order), batch)
-                    batch.news.append(self._report(working.order))
                     batch.traded(self.simulated.instruments[working.order.order.instrument_id])
+                batch.news.append(self._report(working.order))
                 batch.facts.append(OrderEnded(number, batch.at, working.order.state))
         for fill in liquidations:
             self._liquidated(fill, batch)

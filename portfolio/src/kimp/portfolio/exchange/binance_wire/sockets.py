@@ -110,6 +110,10 @@ class Sockets:
         """Whether anybody would get it."""
         return any(stream in line.names for line in self._lines)
 
+    def listeners(self, route: Route) -> int:
+        """How many connections of that route there are."""
+        return sum(line.route is route for line in self._lines)
+
     def close_all(self, code: int = WSCloseCode.GOING_AWAY, reason: str = "") -> None:
         """Close every connection, as maintenance does."""
         for line in self._lines:

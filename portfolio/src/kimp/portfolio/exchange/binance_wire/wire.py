@@ -27,11 +27,12 @@ from kimp.portfolio.exchange.binance_wire.forms import Form
 from kimp.portfolio.exchange.binance_wire.keys import KEY_HEADER, ApiKey, check_signature, check_time, known_key
 from kimp.portfolio.exchange.binance_wire.market_desk import MarketDesk
 from kimp.portfolio.exchange.binance_wire.records import Records
-from kimp.portfolio.exchange.binance_wire.sockets import LIFE, Sockets
+from kimp.portfolio.exchange.binance_wire.sockets import LIFE, Route, Sockets
 from kimp.portfolio.exchange.binance_wire.stream_desk import StreamDesk
 from kimp.portfolio.exchange.binance_wire.trade_desk import TradeDesk
 from kimp.portfolio.exchange.binance_wire.user_data import LISTEN_KEY_LIFE, ListenKeys
 from kimp.portfolio.exchange.binance_wire.weights import Limits, WeightCounter
+from kimp.portfolio.exchange.dating import dated
 from kimp.portfolio.exchange.diary import DiaryFailed
 from kimp.portfolio.exchange.virtual import VirtualExchange
 from kimp.portfolio.exchange.wire_faults import Faults, faulty, no_faults
@@ -95,8 +96,13 @@ class BinanceWire:
             application.router.add_route(endpoint.method, endpoint.path, self._handler(endpoint))
         self._streams.add_to(application)
         application.cleanup_ctx.append(self._broadcasting)
+        application.on_response_prepare.append(dated(self._clock))
         application.on_shutdown.append(self._say_goodbye)
         return application
+
+    def account_listeners(self) -> int:
+        """How many clients listen to the account at this moment."""
+        return self._sockets.listeners(Route.PRIVATE)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
+from kimp.portfolio.exchange.dating import dated
 from kimp.portfolio.exchange.diary import DiaryFailed
 from kimp.portfolio.exchange.upbit_wire.accounts import Accounts
 from kimp.portfolio.exchange.upbit_wire.authentication import Authenticator, body_fields, plain_body, plain_query
@@ -88,6 +89,7 @@ class UpbitWire:
             application.router.add_route(route.method, route.path, self._endpoint(route))
         application.router.add_get("/websocket/v1", self._public_socket)
         application.router.add_get("/websocket/v1/private", self._private_socket)
+        application.on_response_prepare.append(dated(self._clock))
         application.on_shutdown.append(self._hang_up)
         return application
 
