@@ -228,9 +228,12 @@ class ExchangeInfo(msgspec.Struct):
         return tuple(_instrument(symbol, fee_rates[symbol.symbol]) for symbol in traded)
 
     def traded(self, symbols: Sequence[str]) -> list[str]:
-        """Those of the symbols that are perpetuals in USDT and trade now."""
-        found = {symbol.symbol for symbol in self.symbols if symbol.is_traded}
-        return [symbol for symbol in symbols if symbol in found]
+        """Those of the symbols, spelt ``BTCUSDT`` or ``BTC``, that are perpetuals in USDT and trade now."""
+        found = [symbol for symbol in self.symbols if symbol.is_traded]
+        spelt = {symbol.base_asset: symbol.symbol for symbol in found} | {
+            symbol.symbol: symbol.symbol for symbol in found
+        }
+        return list(dict.fromkeys(spelt[symbol] for symbol in symbols if symbol in spelt))
 
 
 def _instrument(form: _Symbol, fee_rate: Decimal) -> Instrument:

@@ -36,6 +36,7 @@ from kimp.shared.domain.orders import (
     OrderReport,
     OrderStatus,
     Outcome,
+    Rejected,
     TimeInForce,
     Unknown,
 )
@@ -46,6 +47,7 @@ from kimp.shared.settings import Upbit
 
 ORDER_NOT_FOUND = "order_not_found"
 CANCELLED = Unknown("cancelled while the venue was asked")
+NO_REDUCE_ONLY = Rejected("reduce_only", "spot knows no reduce-only; nothing was sent")
 
 
 class UpbitExchange:
@@ -105,7 +107,9 @@ class UpbitExchange:
     # -- orders ----------------------------------------------------------------------------------------------------
 
     async def place(self, order: Order, *, is_urgent: bool = False) -> Outcome:
-        """Send one limit order, once."""
+        """Send one limit order, once; one that may only reduce is not sent, because Upbit would not know that."""
+        if order.reduce_only:
+            return NO_REDUCE_ONLY
         try:
             words = order_words(order)
             reply = await self._client.call("private_post_orders", words, group="order", is_urgent=is_urgent)

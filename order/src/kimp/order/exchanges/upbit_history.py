@@ -26,7 +26,7 @@ found while it rests.
 """
 
 BRIEF_LOOKBACK: Nanos = MINUTE
-"""The same for orders that end as they arrive; clocks may differ by less than this."""
+"""The same for orders that end as they arrive; clocks differ by less than this."""
 
 CLOSED_PAGE, OPEN_PAGE = 1_000, 100
 """Most rows a page may have ("종료 주문 목록 조회", "체결 대기 주문 목록 조회")."""
@@ -60,7 +60,8 @@ class UpbitHistory:
         except ValueError as error:
             self.trouble = str(error)
             return None
-        return tuple(sorted(fills, key=lambda fill: (fill.at, fill.trade_id)))
+        # Trades of one match bear one time, and ids are random: those stay in the order in which the venue has them.
+        return tuple(sorted(fills, key=lambda fill: fill.at))
 
     async def orders_since(self, market: str | None, since: Nanos) -> list[UpbitOrder] | None:
         """Orders (of all markets, if none is named) that may have traded or ended since then, with their trades."""
@@ -100,7 +101,10 @@ class UpbitHistory:
     async def _closed(self, market: str | None, since: Nanos) -> list[UpbitOrder] | None:
         """Ended orders made late enough to matter, each once."""
         found: dict[str, UpbitOrder] = {}
-        start, now = since - LOOKBACK, self._client.now()
+        now = self._client.now()
+        # The last window must begin in the venue's past, whichever way our clocks differ: one that began in ours only
+        # would not be asked for at all.
+        start = min(since, now - BRIEF_LOOKBACK) - LOOKBACK
         for _ in range(PAGES_MAX):
             asked = {"start_time": str(start // MILLISECOND), "limit": str(CLOSED_PAGE), "order_by": "asc"}
             rows = self._read(await self._client.call("private_get_orders_closed", _of(market, asked)))
