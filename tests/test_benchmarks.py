@@ -10,6 +10,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 QUICK = {
     "backtest_year": ["--days", "2", "--repeat", "1"],
+    "crash_storm": ["--kills", "2", "--seed", "1", "--seconds", "8"],
     "feeds_decode": ["--here", "--repeat", "1"],
     "ingest_soak": ["--messages", "5000"],
     "storage_client": ["--minutes", "3000", "--repeat", "1"],
