@@ -13,8 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from ccxt.async_support import binanceusdm  # type: ignore[import-untyped]
 
-from kimp.order.exchanges.binance_line import NotSigned
+from kimp.order.exchanges.binance_line import ANSWER_S, NotSigned
 from kimp.order.exchanges.outcomes import Answer, Refused
+from kimp.order.exchanges.sending import PlainSending, Signed, binance_order, patience
 from kimp.shared.settings import Binance
 
 RECEIVE_WINDOW_MS = 5_000
@@ -24,9 +25,10 @@ HeaderTap = Callable[[int, Mapping[str, str], str], None]
 """Is told every answer's HTTP status, headers and body."""
 
 
-class BinanceTransport(binanceusdm):  # type: ignore[misc]
+class BinanceTransport(PlainSending, binanceusdm):  # type: ignore[misc]
     """Signs and sends; the time, the judgement of errors and the counting of requests are ours."""
 
+    answer_timeout = patience(ANSWER_S)
     logger = logging.Logger("ccxt", logging.CRITICAL + 1)  # its debug lines carry keys and signatures: belongs nowhere
 
     def __init__(
@@ -43,12 +45,14 @@ class BinanceTransport(binanceusdm):  # type: ignore[misc]
                 "secret": settings.secret_key.get_secret_value(),
                 "session": session,
                 "enableRateLimit": False,  # its bucket does not refill while idle and would add 200 ms to an order
-                "timeout": 10_000,
                 "options": {"recvWindow": RECEIVE_WINDOW_MS},
             }
         )
         # Nothing but what the settings name can be reached.
         self.urls["api"] = base_urls(settings.rest_url)
+        self._order_url = f"{self.urls['api']['fapiPrivate']}/order"
+        # "General Info": keys may also be RSA or Ed25519, whose secret is a PEM text.
+        self._is_plain_key = bool(self.apiKey and self.secret) and "PRIVATE KEY" not in self.secret
         self._timestamp_ms = timestamp_ms
         self._tap = tap
 
@@ -56,26 +60,27 @@ class BinanceTransport(binanceusdm):  # type: ignore[misc]
         """The venue's time in milliseconds, as we know it."""
         return self._timestamp_ms()
 
-    def sign(self, path: str, *details: Any, **more: Any) -> Any:
-        """A request that cannot even be signed (no key, a broken secret) has not left."""
+    def sign(self, path: str, *details: Any) -> Signed:
+        """New orders by ourselves, everything else, and every other kind of key, as ccxt does.
+
+        A request that cannot even be signed (no key, a broken secret) has not left.
+        """
         try:
-            return super().sign(path, *details, **more)
+            if path == "order" and details[1] == "POST" and self._is_plain_key:
+                now = self._timestamp_ms()
+                return binance_order(self._order_url, self.apiKey, self.secret, details[2], now, RECEIVE_WINDOW_MS)
+            return super().sign(path, *details)
         except Exception as error:
             raise NotSigned(path) from error
 
-    def on_rest_response(self, code: int, *details: Any) -> str:
-        """Every answer's headers carry what was counted. ``details``: reason, URL, method, headers, body, request."""
-        headers, body = details[3], details[4]
-        self._tap(code, headers, body)
-        return str(body).strip()
-
-    def handle_errors(self, code: int, *details: Any) -> None:
-        """Anything but success leaves as :class:`Refused`, with the status, the code and the text as they came.
-        ``details``: reason, URL, method, headers, text, the text as JSON, request.
-        """
-        answer = as_answer(code, details[5])
+    def answered(self, status: int, headers: Mapping[str, str], text: str) -> Any:
+        """Anything but success leaves as :class:`Refused`, with the status, the code and the text as they came."""
+        self._tap(status, headers, text)
+        data = self.parse_json(text.strip())
+        answer = as_answer(status, data)
         if answer is not None:
             raise Refused(answer)
+        return data
 
 
 def as_answer(status: int, body: object) -> Answer | None:

@@ -1,7 +1,8 @@
-"""Requests to Upbit: signed and sent through ccxt's raw endpoints, counted, kept warm, and judged by us.
+"""Requests to Upbit: through ccxt's raw endpoints, counted, kept warm, and judged by us.
 
-ccxt signs and transports; its rate limiter (126 ms on an idle order), its retries, its float numbers and its classes of
-exceptions are left out. Every call ends as one of three things: a body, the venue's error, or trouble without an answer.
+ccxt names and signs; its rate limiter (126 ms on an idle order), its retries, its float numbers and its classes of
+exceptions are left out (:mod:`~kimp.order.exchanges.sending`). Every call ends as one of three things: a body, the
+venue's error, or trouble without an answer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 from kimp.order.exchanges.date_skew import DateSkew
 from kimp.order.exchanges.outcomes import Answer, Refused, Trouble, trouble_of
 from kimp.order.exchanges.ratelimit import UPBIT_GROUPS, RateLimiter, header, obey_refusal, read_upbit
+from kimp.order.exchanges.sending import PlainSending, Signed, patience, upbit_order
 from kimp.order.exchanges.upbit_forms import ErrorBody
 from kimp.shared.domain.time import SECOND, Nanos
 from kimp.shared.ports.clock import Clock
@@ -195,21 +197,21 @@ def _raw_client(owner: UpbitClient) -> Any:
     # Four seconds to import, so only where orders are sent.
     from ccxt.async_support.upbit import upbit  # type: ignore[import-untyped]
 
-    class RawUpbit(upbit):  # type: ignore[misc]  # ccxt's class is untyped here
+    class RawUpbit(PlainSending, upbit):  # type: ignore[misc]  # ccxt's class is untyped here
         """Signs and sends; bodies stay text, errors become :class:`Refused`."""
 
         logger = _silent()
+        answer_timeout = patience(ANSWER_S)
 
-        def parse_json(self, http_response: str) -> None:
-            """Nothing: ccxt would make floats of numbers."""
+        def sign(self, path: str, *details: Any) -> Signed:
+            """New orders by ourselves, everything else as ccxt does."""
+            if path != "orders" or details[1] != "POST":
+                return super().sign(path, *details)
+            return upbit_order(orders_url, self.apiKey, self.secret, owner.nonce(), details[2])
 
-        def handle_errors(self, *arguments: Any) -> None:
-            code, _, _, _, headers, body = arguments[:6]
-            owner.take(code, headers, body)
-
-        def is_text_response(self, _: Mapping[str, str]) -> bool:
-            """Always: ccxt looks for ``Content-Type`` spelt so, and else throws the text away."""
-            return True
+        def answered(self, status: int, headers: Mapping[str, str], text: str) -> str:
+            owner.take(status, headers, text)
+            return text
 
         def uuid(self) -> str:
             return owner.nonce()
@@ -219,12 +221,12 @@ def _raw_client(owner: UpbitClient) -> Any:
 
     settings = owner.settings
     base = settings.rest_url.rstrip("/")
+    orders_url = f"{base}/v1/orders"
     raw = RawUpbit(
         {
             "apiKey": settings.access_key.get_secret_value(),
             "secret": settings.secret_key.get_secret_value(),
             "enableRateLimit": False,
-            "timeout": round(ANSWER_S * 1_000),
             "urls": {"api": {"public": base, "private": base}},
             "session": None,  # ours, given when the loop runs
         }
