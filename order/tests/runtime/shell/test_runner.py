@@ -121,6 +121,32 @@ def test_orders_leave_before_anybody_looks_on_and_before_the_events_that_wait(
     played(play, start)
 
 
+def test_bytes_that_are_written_a_turn_later_leave_before_anybody_looks_on(stage: Any, enter: Any, start: int) -> None:
+    async def play() -> None:
+        shown = stage(says=enter)
+        written: list[str] = []
+        handled: list[int] = []
+        plain = shown.korea.place
+
+        async def place(order: Any, **more: Any) -> Any:
+            await asyncio.sleep(0)  # as the HTTP client does with a body
+            written.append(order.client_id)
+            return await plain(order, **more)
+
+        class Count:
+            def after(self, *_: Any) -> None:
+                handled.append(len(written))
+
+        shown.korea.place = place
+        shown.runner._observers.append(Count())
+        async with running(shown):
+            shown.runner.move(shown.quotes())
+            await shown.until(lambda: handled)
+            assert handled[0] == 1
+
+    played(play, start)
+
+
 def test_exits_are_urgent_and_entries_are_not(stage: Any, enter: Any, start: int) -> None:
     async def play() -> None:
         shown = stage(says=enter)

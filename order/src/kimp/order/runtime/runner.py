@@ -34,6 +34,11 @@ from kimp.shared.ports.notifier import Notifier
 LISTEN_PAUSE: Nanos = SECOND
 """Before a venue's reports are listened to again after they ended; they never should."""
 
+TURNS_TO_WIRE = 2
+"""Turns of the loop until a request's bytes are with the kernel: in one it is signed, and before Python 3.12 aiohttp
+writes a body in the next. Observers write files, which would take a millisecond from the orders they look at.
+"""
+
 log = logs.get(__name__)
 
 
@@ -156,7 +161,8 @@ class Runner:
             try:
                 if has_begun:
                     # Requests leave before anybody looks on and before the next event, however many are waiting.
-                    await asyncio.sleep(0)
+                    for _ in range(TURNS_TO_WIRE):
+                        await asyncio.sleep(0)
             finally:
                 self._observe(event, effects)
 
