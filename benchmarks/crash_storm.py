@@ -13,9 +13,9 @@ seconds; nothing else is skipped. Aimed kills are sent by the process to itself,
 process is not a power cut: what was written and not yet synced survives it. There is no Redis in this project yet, so
 the stop switch is the file.
 
-The judge reads the venues' books and the journal's rows with arithmetic of its own. ``--mutant late-intent`` (and
-``resend``, ``no-questions``, ``lost-fill``, ``no-stop``) plants a fault in the trader, which the judge has to find: then
-the exit code is 1. Ratios compare what healing took with what is allowed.
+The judge reads the venues' books and the journal's rows with arithmetic of its own. ``--mutant late-intent`` plants a
+fault in the trader, which the judge has to find: then the exit code is 1. ``--trial`` does so with every fault there is,
+side by side, and with none. Ratios compare what healing took with what is allowed.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from crash.mutants import MUTANTS
 from crash.storm import HEALED_S_MAX, Killer, Storm
 from crash.traps import AIMS
+from crash.trial import trial
 
 
 def main() -> None:
@@ -47,6 +48,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kimp-crash-", ignore_cleanup_errors=True) as scratch:
         directory = Path(asked.keep or scratch)
         directory.mkdir(parents=True, exist_ok=True)
+        if asked.trial:
+            print(json.dumps(trial(directory, asked.seed)))
+            return
         storm = Storm(
             kills=asked.kills,
             seed=asked.seed,
@@ -79,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3_600.0, help="no new life is begun after so long")
     parser.add_argument("--healed", type=float, default=HEALED_S_MAX, help="how long a calm may take to heal")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant a fault that has to be found")
+    parser.add_argument("--trial", action="store_true", help="every fault side by side; prints what was found of each")
     parser.add_argument("--aim", action="append", choices=AIMS, help="only these aimed kills; may be repeated")
     parser.add_argument("--aimed-share", type=float, default=0.5, help="share of kills that are aimed")
     parser.add_argument("--stop-share", type=float, default=0.08, help="share of lives with entries stopped")

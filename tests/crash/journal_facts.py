@@ -57,6 +57,7 @@ class JournalFacts:
     funds: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     switches: list[tuple[int, str]] = field(default_factory=list)
     complaints: list[tuple[str, str]] = field(default_factory=list)
+    given_up: set[str] = field(default_factory=set)
     phase: str = "flat"
     current: str = ""
 
@@ -118,6 +119,7 @@ class JournalFacts:
 
     def _OrderLost(self, body: Facts) -> None:  # noqa: N802
         self.intents[body["client_id"]].is_lost = True
+        self.given_up.add(body["client_id"])
 
     def _FillBooked(self, body: Facts) -> None:  # noqa: N802
         fill = body["fill"]

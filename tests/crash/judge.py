@@ -118,7 +118,8 @@ class Judge:
         for client_id, intent in self.journal.intents.items():
             found = theirs.get(client_id, [])
             executed = sum((Decimal(order["executed"]) for order in found), ZERO)
-            if intent.is_lost and found:
+            if client_id in self.journal.given_up and found:
+                # Nothing here arrives as late as that; if it were found again later, it was still a guess.
                 yield "no_guess", f"{client_id} was given up, and the venue has it"
             if intent.closed is not None and intent.closed != executed:
                 yield "no_guess", f"{client_id} closed at {intent.closed}, the venue executed {executed}"

@@ -12,7 +12,7 @@ from kimp.order.runtime.switch import FileSwitch
 from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.effects import Effect, PlaceOrders
 from kimp.shared.messages.events import SwitchChanged, SwitchState
-from kimp.shared.messages.records import FillBooked, OrderIntended, Record
+from kimp.shared.messages.records import OrderIntended, OrderLost, Record
 
 
 def journals_intents_late() -> None:
@@ -52,19 +52,17 @@ def asks_about_nothing() -> None:
     Requests.query = lambda *_: None  # type: ignore[method-assign, assignment]
 
 
-def forgets_a_fill() -> None:
-    """Every tenth fill is missing from the journal although the engine has it."""
-    append, count = SqliteJournal.append, [0]
+def gives_up_on_restart() -> None:
+    """After a restart every order whose end is not proven is taken not to have happened."""
+    restore = TradingEngine.restore
 
-    def forgetful(self: SqliteJournal, records: Sequence[Record]) -> None:
-        kept = []
-        for record in records:
-            count[0] += isinstance(record, FillBooked)
-            if not (isinstance(record, FillBooked) and count[0] % 10 == 3):
-                kept.append(record)
-        append(self, kept)
+    def give_up(self: TradingEngine, records: Any, at: int) -> list[Effect]:
+        effects = restore(self, records, at)
+        for client_id in tuple(self.state.unsettled):
+            self._out.record(OrderLost(at, client_id))
+        return [*effects, *self._out.drain()]
 
-    SqliteJournal.append = forgetful  # type: ignore[method-assign]
+    TradingEngine.restore = give_up  # type: ignore[method-assign]
 
 
 def hears_no_stop() -> None:
@@ -87,6 +85,6 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "late-intent": journals_intents_late,
     "resend": resends_on_restart,
     "no-questions": asks_about_nothing,
-    "lost-fill": forgets_a_fill,
+    "give-up": gives_up_on_restart,
     "no-stop": hears_no_stop,
 }

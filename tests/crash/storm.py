@@ -32,9 +32,6 @@ from kimp.shared.domain.time import SECOND
 from kimp.shared.messages.events import SwitchState
 from kimp.storage.feeds.clocks import SystemClock
 
-LOOK_EVERY = 5
-"""Lives between two looks at the venues' books while the storm goes on."""
-
 CALM_EVERY = 60
 """Kills between two calm phases, after which everything has to add up."""
 
@@ -54,7 +51,11 @@ REPAIRING = ("repairing", "halted")
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """How much is to happen. ``venue_share`` and ``database_share`` are kills that hit those processes as well."""
+    """How much is to happen. ``venue_share`` and ``database_share`` are kills that hit those processes as well.
+
+    One of ``troubles`` is each life's share of requests that something happens to; the venues' books are looked at every
+    ``look_every`` lives; ``is_first_only`` dies the first time an aim is come by.
+    """
 
     kills: int
     seed: int
@@ -68,6 +69,10 @@ class Storm:
     venue_share: float = 0.0
     seconds_max: float = 3_600.0
     healed_s_max: float = HEALED_S_MAX
+    troubles: tuple[float, ...] = TROUBLES
+    look_every: int = 5
+    is_first_only: bool = False
+    aimed_s_max: float = AIMED_S_MAX
 
 
 @dataclass(slots=True)
@@ -136,23 +141,25 @@ class Killer:
 
     def _strike(self) -> None:
         dice, storm = self._dice, self.storm
-        self._set_weather(is_calm=False, trouble=dice.choice(TROUBLES))
+        self._set_weather(is_calm=False, trouble=dice.choice(storm.troubles))
         self._turn_switch(is_active=dice.random() >= storm.stop_share)
         aim = dice.choice(storm.aims) if storm.aims and dice.random() < storm.aimed_share else None
         life = Life(
             seed=dice.getrandbits(32),
             mirror=self._database is not None and dice.random() < storm.mirror_share,
             aim=aim,
-            count=_count(aim, dice, self.judge.journal.sequence),
+            count=1 if storm.is_first_only else _count(aim, dice, self.judge.journal.sequence),
             mutant=storm.mutant,
         )
         limit = (
-            AIMED_S_MAX if aim else dice.choice((dice.uniform(0.05, 1.0), dice.uniform(0.5, 4.0), dice.uniform(3, 8)))
+            storm.aimed_s_max
+            if aim
+            else dice.choice((dice.uniform(0.05, 1.0), dice.uniform(0.5, 4.0), dice.uniform(3, 8)))
         )
         hurts = self._accomplice()
         was_reconciled = self._live(life, limit, hurts)
         self._count(life, was_reconciled=was_reconciled)
-        if self.figures.kills % LOOK_EVERY == 0:
+        if self.figures.kills % self.storm.look_every == 0:
             self._look(self.judge.always)
 
     def _accomplice(self) -> str | None:
@@ -295,9 +302,9 @@ def _forgotten(before: dict[str, Any], now: dict[str, Any]) -> list[Complaint]:
     """The venues' memory: what they once had on their books they have for ever, whoever killed them."""
     complaints = []
     for venue, books in before.get("venues", {}).items():
-        orders = {order["client_id"]: order for order in now["venues"][venue]["orders"]}
-        for order in books["orders"]:
-            found = orders.get(order["client_id"])
-            if found is None or len(found["fills"]) < len(order["fills"]):
+        orders = now["venues"][venue]["orders"]
+        for number, order in enumerate(books["orders"]):
+            found = orders[number] if number < len(orders) else {"client_id": "", "fills": ()}
+            if found["client_id"] != order["client_id"] or len(found["fills"]) < len(order["fills"]):
                 complaints.append(("diary", f"{venue} has forgotten {order['client_id']} or fills of it"))
     return complaints
