@@ -13,6 +13,7 @@ QUICK = {
     "crash_storm": ["--kills", "2", "--seed", "1", "--seconds", "8"],
     "feeds_decode": ["--here", "--repeat", "1"],
     "ingest_soak": ["--messages", "5000"],
+    "order_latency": ["--shots", "2", "--repeat", "1"],
     "storage_client": ["--minutes", "3000", "--repeat", "1"],
     "storage_read_write": ["--minutes", "2000"],
 }

@@ -1,0 +1,1 @@
+"""What ``order_latency.py`` consists of."""
