@@ -445,6 +445,12 @@ def imported() -> None:
     import kimp.order.exchanges.binance_transport  # noqa: F401
 
 
+@pytest.fixture(scope="session")
+def pushed_clock() -> type[PushedClock]:
+    """The clock that is pushed by whoever tells the story: a busy machine slows it down with everything else."""
+    return PushedClock
+
+
 @pytest.fixture(params=KINDS)
 def tell(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Tell a story of a desk of every kind."""
