@@ -45,5 +45,9 @@ def test_a_trader_with_a_planted_fault_is_found_out(mutant: str, found: dict[str
     assert CAUGHT_AS[mutant] & found[mutant]["kinds"].keys(), found[mutant]
 
 
+def test_the_judge_notices_every_change_to_the_venues_books(found: dict[str, dict[str, Any]]) -> None:
+    assert found["sound"]["overlooked"] == []
+
+
 def test_every_planted_fault_is_tried(found: dict[str, dict[str, Any]]) -> None:
     assert found.keys() == {"sound", *CAUGHT_AS}

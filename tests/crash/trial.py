@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crash.doctors import overlooked
 from crash.life import end_with_parent, import_everything
 from crash.storm import Killer, Storm
 
@@ -78,6 +79,7 @@ def _begin(name: str, directory: Path, seed: int) -> int:
             "fills": len(killer.judge.journal.fills),
             "kinds": Counter(kind for kind, _ in found.complaints),
             "first": [f"{kind}: {what}" for kind, what in found.complaints[:3]],
+            "overlooked": overlooked(killer.judge, killer.books) if name == SOUND and not found.complaints else [],
         }
         (directory / "verdict.json").write_text(json.dumps(facts), encoding="utf-8")
     except BaseException:
