@@ -179,3 +179,9 @@ def test_venues_that_cannot_be_served_are_one_sentence(owner: Owner) -> None:
     assert done.returncode == 4
     assert "no-such-place" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_served_venues_pass_every_check_that_live_insists_on(owner: Owner) -> None:
+    owner.run("config", "init")  # live has to have its file; it may be there
+    checks = owner.facts("doctor", "--mode", "live")["checks"]
+    assert {"binance key permissions", "upbit may not withdraw", "feed KRW-USD"} <= {check["name"] for check in checks}

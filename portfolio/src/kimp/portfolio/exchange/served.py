@@ -94,7 +94,7 @@ async def serve_venues(
         venues.exchanges[Venue.BINANCE],
         boards,
         clock,
-        {account.key: binance_wire.ApiKey(account.secret)},
+        {account.key: binance_wire.ApiKey(account.secret, addresses=(host,))},  # live refuses a key for anywhere
         faults=wrong.get(Venue.BINANCE, no_faults),
     )
     async with (
