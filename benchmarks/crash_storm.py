@@ -113,7 +113,7 @@ def _facts(killer: Killer, elapsed_s: float) -> dict[str, Any]:
         "venue_fills": sum(len(order["fills"]) for venue in venues for order in venue["orders"]),
         "pairs": len(killer.judge.pairs(books)) if books else 0,
         "fundings": len(journal.funding),
-        "faults": books.get("fired", {}),
+        "faults": dict(sorted((figures.faults + Counter(books.get("fired", {}))).items())),
         "unknown_orders": len(figures.unknown),
         "unsettled_at_a_kill": len(figures.left_open),
         "resolved": len(figures.left_open - open_now),

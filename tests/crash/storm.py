@@ -91,6 +91,7 @@ class Figures:
     reconciled_ms: list[float] = field(default_factory=list)
     healed_ms: list[float] = field(default_factory=list)
     ended_by_itself: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
     complaints: list[Complaint] = field(default_factory=list)
 
 
@@ -210,6 +211,7 @@ class Killer:
 
     def _hurt(self, what: str) -> None:
         if what == "venues":
+            self.figures.faults.update(self._venues.books()["fired"])  # its counts die with it
             self._venues.kill()
             self._venues.start(self._weather)
             self.figures.venue_kills += 1
