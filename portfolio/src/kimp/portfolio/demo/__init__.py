@@ -1,1 +1,1 @@
-"""A fortnight of trading in half a minute: the engine that trades, on a simulated market, in front of your eyes."""
+"""The trader that trades live, on venues that live on this machine's network, an hour of market in a minute."""

@@ -12,12 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kimp.order.commands.words import both
 from kimp.portfolio.demo import words
 from kimp.portfolio.demo.snapshot import Snapshot
 from kimp.portfolio.demo.story import Line
 from kimp.research.backtest.report.numerals import NOTHING, signed_percent, signed_won, span, won
+from kimp.shared.domain.positions import ExitVerdict
 from kimp.shared.domain.premium import Basis
 from kimp.shared.domain.time import Nanos, show
+from kimp.shared.ports.strategy import Condition
 
 FIXED_ROWS = 18
 """Rows of everything but the story's lines: heading 2, both boxes 8, story's frame 2, equity and books 6."""
@@ -26,6 +29,11 @@ ROOMY = 14
 """Rows of story from which every line has its sentence in both languages."""
 
 TAG_CELLS = 18
+
+SPEED_CELLS = 14
+
+CONDITIONS_SHOWN = 3
+"""With the reason in two languages and what was closed, as many rows as the market beside it has."""
 
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -44,13 +52,13 @@ def _heading(seen: Snapshot, width: int) -> RenderableType:
     title = Table.grid(expand=True)
     title.add_column(no_wrap=True)
     title.add_column(justify="right", no_wrap=True)
-    name = Text("kimp demo", style="bold").append("  모의 시장 simulated market", style="not bold yellow")
-    title.add_row(name.append(f", seed {seen.seed}", "not bold dim"), Text(f"{show(seen.at)[:16]} KST", "bold"))
+    name = Text("kimp demo", style="bold").append("  고른 모의 시장 chosen simulated market", style="not bold yellow")
+    title.add_row(name, Text(f"{show(seen.at)[:19]} KST", "bold"))
     line = Table.grid(expand=True)
-    line.add_column(width=14, no_wrap=True)
+    line.add_column(width=SPEED_CELLS, no_wrap=True)
     line.add_column(ratio=1)
-    day = Text(f"{seen.day:>2}/{seen.days}일 day", style="dim")
-    line.add_row(day, ProgressBar(total=1.0, completed=seen.done, width=width - 14))
+    pace = Text(f"{seen.speed}× seed {seen.seed}", style="dim")
+    line.add_row(pace, ProgressBar(total=1.0, completed=seen.done, width=width - SPEED_CELLS))
     return Group(title, line)
 
 
@@ -77,25 +85,50 @@ def _market(seen: Snapshot) -> Panel:
 
 
 def _position(seen: Snapshot) -> Panel:
-    phase, verdict = words.PHASES[seen.phase], seen.verdict
+    phase = words.PHASES[seen.phase]
     size = f" {seen.quantity.normalize():f} BTC" if seen.quantity else ""
-    figures = [NOTHING] * 4
-    style = "dim"
-    if verdict is not None and verdict.net is not None:
-        style = "green" if verdict.is_allowed else "yellow"
-        carry = NOTHING if verdict.carry_per_day is None else signed_won(verdict.carry_per_day)
-        held = short_span(verdict.held_for)
-        figures = [signed_won(verdict.net), signed_percent(verdict.break_even_premium), held, carry]
-    net, break_even, held, carry = figures
+    closed: tuple[str, RenderableType] = ("청산 closed", Text(f"{seen.closed}쌍 {signed_won(seen.earned)}"))
+    title = f"포지션: [bold]{phase.ko} {phase.en}{size}[/]"
+    if seen.verdict is not None and seen.verdict.net is not None:
+        return _box([*_holding(seen, seen.verdict), closed], title)
+    return _box([*_waiting(seen), closed], title, _why(seen))
+
+
+def _why(seen: Snapshot) -> tuple[Text, ...]:
+    """Why nothing is done: the data's reason, or the strategy's."""
+    code = seen.doubts[0].value if seen.doubts else seen.signal.reason if seen.signal else ""
+    korean, english = both(code) if code else (NOTHING, NOTHING)
+    lines = Text(f" {korean}", "yellow"), Text(f" {english}", "dim")
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return lines
+
+
+def _waiting(seen: Snapshot) -> list[tuple[str, RenderableType]]:
+    """What the strategy compares, with its figures."""
     rows: list[tuple[str, RenderableType]] = [
-        ("신호 signal", Text(words.reason(seen.signal.reason).ko if seen.signal else NOTHING)),
-        ("지금 닫으면 net now", Text(net, style)),
-        ("손익분기 b/e (usdt)", Text(break_even)),
-        ("보유 held", Text(held)),
-        ("펀딩/일 carry/day", Text(carry)),
-        ("청산 closed", Text(f"{seen.closed}쌍, {signed_won(seen.earned)}")),
+        (" ".join(both(one.name)), _comparison(one)) for one in seen.conditions[:CONDITIONS_SHOWN]
     ]
-    return _box(rows, f"포지션: [bold]{phase.ko} {phase.en}{size}[/]")
+    return [*rows, *([("", Text())] * (CONDITIONS_SHOWN - len(rows)))]
+
+
+def _comparison(one: Condition) -> Text:
+    style = "green" if one.holds else "yellow"
+    return Text(f"{signed_percent(one.actual)} {one.relation} {signed_percent(one.needed)}", style)
+
+
+def _holding(seen: Snapshot, verdict: ExitVerdict) -> list[tuple[str, RenderableType]]:
+    """What closing would earn, and what waiting costs."""
+    target = next((one for one in seen.conditions if one.name == "net_target"), None)
+    carry = NOTHING if verdict.carry_per_day is None else f"{signed_won(verdict.carry_per_day)}/일 day"
+    style = "green" if verdict.is_allowed else "yellow"
+    return [
+        ("지금 닫으면 net now", Text(signed_won(verdict.net), style)),
+        ("목표 target", Text(NOTHING if target is None else signed_won(target.needed))),
+        ("손익분기 b/e (usdt)", Text(signed_percent(verdict.break_even_premium))),
+        ("펀딩 carry", Text(carry)),
+        ("보유 held, 받음 got", Text(f"{short_span(verdict.held_for)}, {signed_won(seen.received)}")),
+    ]
 
 
 def short_span(length: Nanos) -> str:
@@ -103,13 +136,13 @@ def short_span(length: Nanos) -> str:
     return span(length).replace("시간", "h").replace("일", "d").replace("분", "m").replace(" ", "")
 
 
-def _box(rows: list[tuple[str, RenderableType]], title: str) -> Panel:
+def _box(rows: list[tuple[str, RenderableType]], title: str, above: tuple[Text, ...] = ()) -> Panel:
     table = Table.grid(expand=True, padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True, ratio=1)
     for label, value in rows:
         table.add_row(label, value)
-    return Panel(table, title=title, title_align="left", box=box.ROUNDED, border_style="dim")
+    return Panel(Group(*above, table), title=title, title_align="left", box=box.ROUNDED, border_style="dim")
 
 
 def _story(seen: Snapshot, width: int, rows: int) -> Panel:
@@ -144,8 +177,8 @@ def sentences_of(line: Line, cells: int) -> tuple[str, ...]:
 
 
 def moment_of(line: Line) -> str:
-    """Month, day and minute in Korea."""
-    return show(line.at)[5:16]
+    """Hour, minute and second in Korea."""
+    return show(line.at)[11:19]
 
 
 def tag_of(line: Line) -> Text:
@@ -159,10 +192,12 @@ def _money(seen: Snapshot, width: int) -> Panel:
     table = Table.grid(expand=True, padding=(0, 1))
     table.add_column(no_wrap=True, style="dim", width=16)
     table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
-    now = seen.equity[-1] if seen.equity else float(seen.capital)
-    change = now / float(seen.capital) - 1
+    first, now = (seen.equity[0], seen.equity[-1]) if seen.equity else (None, None)
+    change = now / first - 1 if first and now else 0.0
     style = "green" if change >= 0 else "red"
-    table.add_row("자산 equity", Text(f"{won(now)}  ").append(signed_percent(change), style))
+    table.add_row(
+        "자산 equity", Text(f"{won(now)}  ").append(f"{signed_percent(change)}  ", style).append(_journal(seen))
+    )
     table.add_row("", Text(sparkline(seen.equity, width - 23), style))
     for venue in ("upbit", "binance"):
         balances = [account for account in seen.accounts if account.venue == venue and "unsettled" not in account.asset]
@@ -173,6 +208,10 @@ def _money(seen: Snapshot, width: int) -> Panel:
         table.add_row(f"장부 {venue}", verdict.append(text, "default"))
     title = "자산과 장부 equity and books (= 거래소와 일치 as the venue says)"
     return Panel(table, title=title, title_align="left", box=box.ROUNDED, border_style="dim")
+
+
+def _journal(seen: Snapshot) -> Text:
+    return Text(f"원장 journal {seen.records}", "dim")
 
 
 def _digits(asset: str) -> int:

@@ -5,25 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from kimp.order.engine.engine import TradingEngine
 from kimp.portfolio.demo.books import Account, accounts_of
-from kimp.portfolio.demo.scenario import Stage
+from kimp.portfolio.demo.stage import Stage
 from kimp.portfolio.demo.story import Line, Story
 from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.positions import ExitVerdict
 from kimp.shared.domain.premium import Basis
-from kimp.shared.domain.signals import Signal
-from kimp.shared.domain.time import DAY, Nanos
+from kimp.shared.domain.signals import Refusal, Signal
+from kimp.shared.domain.time import Nanos
 from kimp.shared.messages.records import Phase
+from kimp.shared.ports.strategy import Condition
+
+LINES_MAX = 40
+"""More than the tallest terminal shows."""
+
+EQUITY_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Prices in their quote assets, premiums as mid fractions, money in KRW; ``None`` while not known."""
+    """Prices in their quote assets, premiums as mid fractions, money in KRW; ``None`` while not known.
+
+    ``doubts`` are why the market is not decided on now; ``conditions`` what the strategy compares.
+    """
 
     at: Nanos
-    day: int
-    days: int
     done: float
+    speed: int
     seed: int
     korea: Decimal | None
     abroad: Decimal | None
@@ -35,12 +44,14 @@ class Snapshot:
     verdict: ExitVerdict | None
     received: Decimal
     signal: Signal | None
+    doubts: tuple[Refusal, ...]
+    conditions: tuple[Condition, ...]
     closed: int
     earned: Decimal
     equity: tuple[float, ...]
-    capital: Decimal
     accounts: tuple[Account, ...]
     is_busy: bool
+    records: int
     lines: tuple[Line, ...]
 
 
@@ -52,21 +63,24 @@ class Observer:
         self._story = story
         self._equity: list[float] = []
 
-    def look(self, at: Nanos) -> Snapshot:
-        """The state of everything now."""
-        scenario, engine = self._stage.scenario, self._stage.backtest.trading
-        desk, market, pair = engine.desks[0], engine.market, self._stage.backtest.pair
-        korea, abroad = market.mark(pair.korea), market.mark(pair.abroad)
+    def look(self) -> Snapshot | None:
+        """The state of everything now; ``None`` before the first trader is there."""
+        engine = self._stage.engine
+        if engine is None:
+            return None
+        at, scenario = self._stage.clock.now(), self._stage.scenario
+        desk, market = engine.desks[0], engine.market
+        korea, abroad = market.mark(desk.pair.korea), market.mark(desk.pair.abroad)
         rates = {basis: market.rate(basis) for basis in Basis}
-        position, funding = desk.slot.position, market.funding.get(pair.abroad.id)
-        now = self.equity()
-        if now is not None:
-            self._equity.append(now)
+        position, funding = desk.slot.position, market.funding.get(desk.pair.abroad.id)
+        equity = self.equity(engine)
+        if equity is not None:
+            self._equity = [*self._equity, equity][-EQUITY_MAX:]
+        seen = desk.sight(at)
         return Snapshot(
             at=at,
-            day=min(scenario.days, (at - scenario.start) // DAY + 1),
-            days=scenario.days,
-            done=min(1.0, (at - scenario.start) / (scenario.end - scenario.start)),
+            done=min(1.0, (at - scenario.start) / scenario.length),
+            speed=scenario.speed,
             seed=scenario.seed,
             korea=korea.price if korea else None,
             abroad=abroad.price if abroad else None,
@@ -81,23 +95,32 @@ class Observer:
             verdict=desk.verdict(at),
             received=position.funding_krw if position else ZERO,
             signal=desk.last_signal,
+            doubts=tuple(market.undecidable(desk.pair, at)),
+            conditions=() if seen is None else desk.strategy.explain(*seen),
             closed=len(desk.slot.closed),
             earned=sum((pair.breakdown.net for pair in desk.slot.closed), ZERO),
             equity=tuple(self._equity),
-            capital=scenario.capital,
-            accounts=accounts_of(self._stage.backtest),
-            is_busy=self._stage.backtest.world.is_busy,
-            lines=tuple(self._story.lines[-40:]),
+            accounts=accounts_of(engine, self._stage.venues.exchanges),
+            is_busy=bool(engine.state.unsettled) or desk.slot.phase not in (Phase.FLAT, Phase.OPEN),
+            records=engine.state.version,
+            lines=tuple(self._story.lines[-LINES_MAX:]),
         )
 
-    def equity(self) -> float | None:
-        """Capital, what closed pairs earned, and the open one at the mids; ``None`` while there is no price."""
-        engine, pair = self._stage.backtest.trading, self._stage.backtest.pair
-        slot = engine.desks[0].slot
-        earned = sum((closed.breakdown.net for closed in slot.closed), self._stage.scenario.capital)
-        if slot.position is None:
-            return float(earned)
-        korea, abroad = engine.market.mark(pair.korea), engine.market.mark(pair.abroad)
+    def equity(self, engine: TradingEngine) -> float | None:
+        """What was brought in at today's rate, what closed pairs earned, and the open one at the mids (KRW).
+
+        ``None`` while there is no price.
+        """
+        desk, rate = engine.desks[0], engine.market.rate(Basis.USDT)
+        if rate is None:
+            return None
+        capital = self._stage.capital
+        earned = sum((closed.breakdown.net for closed in desk.slot.closed), ZERO)
+        total = capital.get("KRW", ZERO) + capital.get("USDT", ZERO) * rate + earned
+        if desk.slot.position is None:
+            return float(total)
+        korea, abroad = engine.market.mark(desk.pair.korea), engine.market.mark(desk.pair.abroad)
         if korea is None or abroad is None:
             return None
-        return float(earned + slot.position.breakdown({pair.korea.id: korea, pair.abroad.id: abroad}).net)
+        marks = {desk.pair.korea.id: korea, desk.pair.abroad.id: abroad}
+        return float(total + desk.slot.position.breakdown(marks).net)

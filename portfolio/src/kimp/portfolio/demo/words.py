@@ -6,14 +6,15 @@ from enum import StrEnum
 
 from kimp.research.backtest.report.labels import Label
 from kimp.shared.domain.instruments import Side, Venue
-from kimp.shared.domain.signals import Refusal
 from kimp.shared.messages.records import Phase
 
 
 class Kind(StrEnum):
     """What a line of the story is about."""
 
+    CURTAIN = "curtain"
     FUNDED = "funded"
+    FUNDING = "funding"
     SIGNAL = "signal"
     UNKNOWN = "unknown"
     RESOLVED = "resolved"
@@ -25,10 +26,14 @@ class Kind(StrEnum):
     EXIT_REFUSED = "exit_refused"
     EXITED = "exited"
     ALERT = "alert"
+    ENDED = "ended"
+    RESTORED = "restored"
 
 
 TAGS = {
-    Kind.FUNDED: Label("입출금", "funds"),
+    Kind.CURTAIN: Label("데모", "demo"),
+    Kind.FUNDED: Label("입금", "funds"),
+    Kind.FUNDING: Label("펀딩", "funding"),
     Kind.SIGNAL: Label("신호", "signal"),
     Kind.UNKNOWN: Label("결과 불명", "unknown"),
     Kind.RESOLVED: Label("확인", "resolved"),
@@ -40,6 +45,8 @@ TAGS = {
     Kind.EXIT_REFUSED: Label("청산 거절", "no exit"),
     Kind.EXITED: Label("청산", "exited"),
     Kind.ALERT: Label("경보", "alert"),
+    Kind.ENDED: Label("종료", "ended"),
+    Kind.RESTORED: Label("복귀", "restored"),
 }
 
 COLOURS = {
@@ -50,6 +57,9 @@ COLOURS = {
     Kind.REJECTED: "bold magenta",
     Kind.NAKED: "bold red",
     Kind.ALERT: "bold red",
+    Kind.ENDED: "bold magenta",
+    Kind.RESTORED: "green",
+    Kind.FUNDING: "cyan",
     Kind.RESOLVED: "green",
     Kind.REPAIRED: "green",
     Kind.SIGNAL: "cyan",
@@ -67,40 +77,19 @@ PHASES = {
 VENUES = {Venue.UPBIT: Label("업비트", "Upbit"), Venue.BINANCE: Label("바이낸스", "Binance")}
 SIDES = {Side.BUY: Label("매수", "buy"), Side.SELL: Label("매도", "sell")}
 
-REFUSALS = {
-    Refusal.NO_BOOK: Label("호가 없음", "no book"),
-    Refusal.BOOK_INVALID: Label("호가 이상", "book invalid"),
-    Refusal.BOOK_STALE: Label("오래된 호가", "book stale"),
-    Refusal.LEGS_SKEWED: Label("두 거래소 시각 차이", "legs skewed"),
-    Refusal.FX_MISSING: Label("환율 없음", "no FX"),
-    Refusal.FX_EXPIRED: Label("환율 만료", "FX expired"),
-    Refusal.COOLING_DOWN: Label("잠시 쉼", "cooling down"),
-    Refusal.TOO_SMALL: Label("수량 부족", "too small"),
-    Refusal.NOT_AT_SIZE: Label("실제 수량 가격 미달", "not at size"),
-    Refusal.NET_NOT_POSITIVE: Label("순손익이 +가 아님", "net not positive"),
-}
-
-HOLDS = {
-    "warming_up_premium": Label("데이터 모으는 중", "a day of data first"),
-    "premium_not_below_percentile": Label("김프가 낮지 않음", "premium not low"),
-    "premium_below_percentile": Label("하루 중 하위 1/5", "lowest fifth of a day"),
-    "net_not_above_target": Label("목표 순이익 미달", "net below target"),
-    "target_reached": Label("목표 순이익 도달", "target reached"),
-    "impatient_hand": Label("조급한 손 (주입)", "impatient (injected)"),
-    "entry_unwound": Label("진입 되돌림", "entry unwound"),
-}
-"""Signals of the strategy by their reason codes."""
-
 SIGNALS = {"Enter": Label("진입", "enter"), "Exit": Label("청산", "exit"), "Hold": Label("대기", "hold")}
 
-INJECTED = Label("주입", "injected")
+CURTAIN = Label(
+    "보여 주려고 고른 시장·시간·기준입니다. * 표시는 일부러 넣은 사고입니다.",
+    "Market, hour and thresholds were chosen for showing; what has a * was put in on purpose.",
+)
 LOST_ANSWER = Label(
-    "일부러 넣은 사고: 응답이 사라짐. 다시 보내지 않고 주문 번호로 물어봅니다.",
-    "Injected: the answer got lost. It is not sent again; the venue is asked by the order's id.",
+    "일부러 넣은 사고: 체결된 주문의 응답이 끊김. 다시 보내지 않습니다.",
+    "Injected: executed, but the answer was cut off. It is not sent again.",
 )
 ASKED = Label(
-    "물어보니 이미 체결되어 있었습니다. 다시 보냈다면 두 배를 팔았을 것입니다.",
-    "The venue says it had filled. Sending it again would have sold twice as much.",
+    "거래소에 확인하니 체결되어 있었습니다. 다시 보냈다면 두 배를 팔았습니다.",
+    "The venue says it had filled. Sending it again would have sold twice.",
 )
 REFUSED_LEG = Label(
     "일부러 넣은 사고: 업비트는 거부, 바이낸스는 체결. 한쪽이 비었습니다.",
@@ -108,19 +97,21 @@ REFUSED_LEG = Label(
 )
 COMPLETED = Label(
     "빠진 쪽을 같은 가격 한도 안에서 채워 두 다리가 맞습니다.",
-    "The missing leg was filled within the same price limit; both legs match again.",
+    "The missing leg was filled within the same limit; both legs match.",
 )
 IMPATIENCE = Label(
     "일부러 넣은 조급한 손이 손실인데 닫자고 합니다. 엔진은 닫지 않습니다.",
     "Injected impatience: close it, though at a loss. The engine does not.",
 )
-
-
-def known(table: dict[Refusal, Label], code: str) -> Label:
-    """The words for a refusal's code; the code itself where no words were found for it yet."""
-    return table.get(Refusal(code), Label(code, code))
-
-
-def reason(code: str) -> Label:
-    """The words for a signal's reason; the code itself where there are none."""
-    return HOLDS.get(code, Label(code, code))
+ENDED = Label(
+    "일부러 넣은 사고: 포지션을 든 채 트레이더를 끕니다. 거래소는 계속 돕니다.",
+    "Injected: the trader is ended while it holds; the venues go on.",
+)
+RESTORED = Label(
+    "원장에서 포지션을 되살리고 두 거래소와 맞춰 본 뒤 이어 갑니다.",
+    "The journal brought the position back; both venues confirm it.",
+)
+FUNDING = Label(
+    "펀딩비가 정산되었습니다: 숏이 받은 돈도 장부에 들어갑니다.",
+    "Funding settled: what the short received is in the books.",
+)
