@@ -14,6 +14,7 @@ QUICK = {
     "feeds_decode": ["--here", "--repeat", "1"],
     "ingest_soak": ["--messages", "5000"],
     "order_latency": ["--shots", "2", "--repeat", "1"],
+    "paper_week": ["--hours", "3"],
     "storage_client": ["--minutes", "3000", "--repeat", "1"],
     "storage_read_write": ["--minutes", "2000"],
 }
