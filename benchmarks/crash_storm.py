@@ -11,7 +11,7 @@ restoring, before a fill is written down. ``--venues`` kills the venues' process
 What is not the whole truth: a life is forked from a parent that has imported everything, because importing ccxt takes
 seconds; nothing else is skipped. Aimed kills are sent by the process to itself, which is the same signal. A kill of the
 process is not a power cut: what was written and not yet synced survives it. There is no Redis in this project yet, so
-the stop switch is the file.
+the stop switch is the file. The seed draws kills, faults and the market, but two runs of it never interleave alike.
 
 The judge reads the venues' books and the journal's rows with arithmetic of its own. ``--mutant late-intent`` plants a
 fault in the trader, which the judge has to find: then the exit code is 1. ``--trial`` does so with every fault there is,

@@ -58,6 +58,7 @@ class JournalFacts:
     switches: list[tuple[int, str]] = field(default_factory=list)
     complaints: list[tuple[str, str]] = field(default_factory=list)
     given_up: set[str] = field(default_factory=set)
+    consumed: set[str] = field(default_factory=set)
     phase: str = "flat"
     current: str = ""
 
@@ -91,6 +92,9 @@ class JournalFacts:
     def _PlanMade(self, body: Facts) -> None:  # noqa: N802  # named like the record
         plan = body["plan"]
         self.current = plan["signal_id"]
+        if self.current in self.consumed:
+            self.complaints.append(("exactly_once", f"{self.current} was decided on twice"))
+        self.consumed.add(self.current)
         if plan["action"] == "enter":
             waiting = self.unsettled()
             if waiting:
