@@ -7,12 +7,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from kimp.order.runtime.flight import read_flight
+from kimp.order import trading
+from kimp.order.runtime.flight import FlightRun, read_flight
+from kimp.order.runtime.flight_views import NOT_NOTED
 from kimp.order.runtime.place import trade_place
 from kimp.order.runtime.rerun import Rerun, rerun
+from kimp.order.runtime.warming import Load
 from kimp.portfolio.alone import (
     BEGINS,
     Aftermath,
@@ -25,11 +29,13 @@ from kimp.portfolio.alone import (
 )
 from kimp.portfolio.gap import Gap, depth_paid, gap_of
 from kimp.portfolio.naked import nakedness
+from kimp.research.simulation.market import simulate_market
+from kimp.shared.domain.history import MarketData
 from kimp.shared.domain.instruments import Side
 from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import Fill
 from kimp.shared.domain.time import HOUR, MINUTE, SECOND
-from kimp.shared.settings import Strategy
+from kimp.shared.settings import Settings, Strategy
 
 
 @dataclass
@@ -117,6 +123,33 @@ def test_a_day_tells_the_same_story_twice(tmp_path: Path) -> None:
         (run,) = read_flight(place.flight)
         hashes.add(rerun(settings, place.journal, run).ours_hash)
     assert len(hashes) == 1
+
+
+def test_a_strategy_that_was_shown_the_past_replays_without_it_being_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windowed = "threshold=null, percentile=0.9, window_hours=24, step_minutes=10, target_net=0.0002"
+    stay = Stay(hours=2, every=15 * SECOND, strategy=Strategy(preset="low_entry", parameters=windowed), warms_up=True)
+
+    def recorded(_: Settings) -> Load:
+        async def load(_: str, start: int, end: int) -> MarketData:
+            return simulate_market(seed=stay.seed, start=start, end=end)
+
+        return load
+
+    monkeypatch.setattr(trading, "_load", recorded)
+    with capture_logs():
+        found = stay_alone(stay, tmp_path)
+    assert found.notices["PairOpened"] >= 1, "without its past it would have waited for twenty hours"
+    place = trade_place(settings_of(stay, tmp_path), "paper")
+    (run,) = read_flight(place.flight)
+    assert run.start.views == 24 * 60
+    # Whatever is configured today: the run knows what it was.
+    again = rerun(Settings(), place.journal, run)
+    assert (again.is_equal, again.warnings, again.records) == (True, (), found.records)
+    run.start = msgspec.structs.replace(run.start, views=NOT_NOTED)
+    monkeypatch.setattr(FlightRun, "views", lambda _: iter(()))
+    assert not rerun(Settings(), place.journal, run).is_equal
 
 
 def fill(at: int, side: Side, quantity: str, price: str = "100", client_id: str = "a") -> Fill:

@@ -88,6 +88,7 @@ class Stay:
     every: Nanos = 5 * SECOND
     strategy: Strategy = EAGER
     is_disturbed: bool = True
+    warms_up: bool = False
 
     @property
     def days(self) -> int:
@@ -208,7 +209,7 @@ class _Alone:
             self._settings,
             self._clock,
             Random(self._stay.seed),
-            warms_up=False,
+            warms_up=self._stay.warms_up,
             wire=self._wire,
             notifier=self,
             rhythm=RHYTHM,
