@@ -73,6 +73,12 @@ def test_the_shares_of_any_fee_make_up_exactly_the_fee(deals: list[tuple[Decimal
     assert sum(shared_fee(trades, paid), ZERO) == paid
 
 
+def test_a_venue_that_rounds_each_fee_is_believed_fee_by_fee() -> None:
+    trades = [trade("a", "139995000", "1.93841255"), trade("b", "139994000", "1.65429504")]
+    rounded = [Decimal("135684.03246862"), Decimal("115795.68991488")]
+    assert shared_fee(trades, sum(rounded, ZERO)) == rounded
+
+
 def test_while_trades_are_missing_each_is_charged_by_the_rate() -> None:
     order = UpbitOrder(
         "u", "KRW-BTC", "bid", "cancel", "2026-08-09T16:44:00+09:00", Decimal(2), Decimal(1_000),

@@ -18,6 +18,7 @@ from decimal import Context, Decimal
 import msgspec
 
 from kimp.shared.domain.instruments import InstrumentId, Side, Venue
+from kimp.shared.domain.ledger import settlement
 from kimp.shared.domain.money import ZERO, Amount
 from kimp.shared.domain.orders import Fill, OrderReport, OrderStatus
 from kimp.shared.domain.time import Nanos, from_datetime
@@ -110,9 +111,9 @@ class UpbitOrder(msgspec.Struct, frozen=True):
     def fills(self, fee_rate: Decimal = KRW_FEE_RATE) -> tuple[Fill, ...]:
         """The trades, oldest first, each with its share of the fee."""
         trades = sorted(self.trades, key=lambda trade: moment(trade.created_at))
-        fees = (
-            shared_fee(trades, self.paid_fee) if self.is_told_whole else [_by_rate(trade, fee_rate) for trade in trades]
-        )
+        fees = [_by_rate(trade, fee_rate) for trade in trades]
+        if self.is_told_whole:
+            fees = shared_fee(trades, self.paid_fee, fee_rate)
         return tuple(
             Fill(
                 trade_id=trade.uuid,
@@ -128,12 +129,17 @@ class UpbitOrder(msgspec.Struct, frozen=True):
         )
 
 
-def shared_fee(trades: list[Trade], paid: Decimal) -> list[Decimal]:
+def shared_fee(trades: list[Trade], paid: Decimal, fee_rate: Decimal = KRW_FEE_RATE) -> list[Decimal]:
     """The fee of each trade, by its value; together exactly what the venue took.
 
-    Upbit charges a fraction of the value, so the shares are what it charged, digit for digit; if a rounding is left
-    over after all, the last trade bears it.
+    Upbit charges a fraction of the value, so the shares are what it charged, digit for digit, whether it rounds that or
+    not: the stream tells the same trade's fee, and the ledger takes whichever comes first. If neither adds up, the last
+    trade bears what is left over.
     """
+    charged = [_by_rate(trade, fee_rate) for trade in trades]
+    for fees in (charged, [settlement(fee) for fee in charged]):
+        if sum(fees, ZERO) == paid:
+            return fees
     total = sum((trade.value for trade in trades), ZERO)
     if total == ZERO:
         return [ZERO for _ in trades]
