@@ -228,6 +228,7 @@ class Desk:
     """One implementation, what stands behind it, and the means to move the market there."""
 
     traits: Traits
+    leg: Instrument
     exchange: Exchange
     clock: PushedClock
     venue_clock: Clock
@@ -237,10 +238,6 @@ class Desk:
     wires: list[WireFault | None] = field(default_factory=list)
     server: Server | None = None
     is_heard: Callable[[], bool] = lambda: True  # whether somebody listens to the venue's private stream
-
-    @property
-    def leg(self) -> Instrument:
-        return LEGS[self.traits.venue]
 
     def ask(self, steps: int = 0) -> Decimal:
         """The price so many steps from the best ask."""
@@ -353,18 +350,21 @@ class Server:
 
 
 @asynccontextmanager
-async def a_desk(name: str, skew: Nanos = 0) -> AsyncIterator[Desk]:
+async def a_desk(
+    name: str, skew: Nanos = 0, leg: Instrument | None = None, money: dict[str, Decimal] | None = None
+) -> AsyncIterator[Desk]:
     traits, clock = KINDS[name], PushedClock()
-    simulated = SimulatedVenue(traits.venue, [LEGS[traits.venue]], dict(MONEY[traits.venue]))
+    leg = leg or LEGS[traits.venue]
+    simulated = SimulatedVenue(traits.venue, [leg], dict(money or MONEY[traits.venue]))
     venue_clock = SkewedClock(clock, skew)
     if name.startswith("simulated"):
         bare = SimulatedExchange(simulated, venue_clock)
-        desk = Desk(traits, bare, clock, venue_clock, simulated, bare, Boards())
+        desk = Desk(traits, leg, bare, clock, venue_clock, simulated, bare, Boards())
         desk.show()
         yield desk
         return
     virtual = VirtualExchange(simulated, venue_clock)
-    desk = Desk(traits, virtual, clock, venue_clock, simulated, virtual, Boards())
+    desk = Desk(traits, leg, virtual, clock, venue_clock, simulated, virtual, Boards())
     desk.show()
     if name.startswith("virtual"):
         yield desk
@@ -449,6 +449,12 @@ def imported() -> None:
 def pushed_clock() -> type[PushedClock]:
     """The clock that is pushed by whoever tells the story: a busy machine slows it down with everything else."""
     return PushedClock
+
+
+@pytest.fixture(scope="session")
+def desk_of() -> Any:
+    """``async with desk_of("upbit on the wire", leg=…, money=…) as desk``."""
+    return a_desk
 
 
 @pytest.fixture(params=KINDS)
