@@ -38,6 +38,7 @@ from kimp.shared import cli
 from kimp.shared.cli import to_json
 from kimp.shared.domain.signals import Direction, Exit, Hold
 from kimp.shared.domain.time import HOUR, MILLISECOND, MINUTE, SECOND, Nanos
+from kimp.shared.errors import DataError
 from kimp.shared.messages.records import Phase
 from kimp.shared.ports.strategy import MarketView, PositionView
 from kimp.storage.database.embedded import EmbeddedServer
@@ -378,4 +379,17 @@ def test_a_demo_that_is_broken_off_leaves_nothing_running(tmp_path: Path) -> Non
         _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
     assert "Traceback" not in errors
+    assert EmbeddedServer(tmp_path / "out" / "database").pid is None
+
+
+def test_a_failure_inside_is_one_sentence_and_stops_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: Reader) -> None:
+        raise DataError("the stage collapsed; build it again")
+
+    monkeypatch.setattr(Reader, "step", broken)
+    assert cli.main(["demo", "--fast", "--out", str(tmp_path / "out")]) == 6
+    told = capsys.readouterr()
+    assert told.err == "error: the stage collapsed; build it again\n"
     assert EmbeddedServer(tmp_path / "out" / "database").pid is None

@@ -17,6 +17,7 @@ from kimp.shared.domain.instruments import Venue
 from kimp.shared.domain.money import ZERO
 from kimp.shared.domain.signals import Exit, Signal
 from kimp.shared.domain.time import MINUTE, SECOND, Nanos, from_datetime
+from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.strategy import Condition, MarketView, PositionView, Strategy
 
 CHOSEN_SEED = 456
@@ -28,7 +29,7 @@ DATA_BEGINS: Nanos = from_datetime(datetime(2026, 3, 2, tzinfo=UTC))
 ENTERED_AT: Nanos = DATA_BEGINS + 4781 * MINUTE + 40 * SECOND
 """Thursday 16:41 in Seoul, a good quarter of an hour before funding settles."""
 
-LENGTH: Nanos = 56 * MINUTE
+LENGTH: Nanos = 50 * MINUTE
 """How long it goes on at most; it ends soon after the second pair is closed."""
 
 AFTERMATH: Nanos = MINUTE
@@ -122,14 +123,21 @@ class ImpatientHand:
 class Mishaps:
     """What goes wrong on the wire: the first short's answer is lost, and later one purchase is refused.
 
-    ``sent`` counts requests that place orders, per venue; ``asked`` those that ask Binance about one.
+    ``arrived`` are the requests that place orders, with the venue and when they came in by ``clock``; ``asked`` counts
+    those that ask Binance about one.
     """
 
+    clock: Clock
     is_refusing: bool = False
     has_lost: bool = False
     has_refused: bool = False
-    sent: dict[Venue, int] = field(default_factory=lambda: dict.fromkeys(Venue, 0))
+    arrived: list[tuple[Venue, Nanos]] = field(default_factory=list)
     asked: int = 0
+
+    @property
+    def sent(self) -> dict[Venue, int]:
+        """How many orders each venue was sent."""
+        return {venue: sum(1 for seen, _ in self.arrived if seen is venue) for venue in Venue}
 
     def refuse_next(self) -> None:
         """Let the next order on Upbit be refused; once."""
@@ -147,7 +155,7 @@ class Mishaps:
         if request.method != "POST":
             self.asked += request.method == "GET"
             return None
-        self.sent[venue] += 1
+        self.arrived.append((venue, self.clock.now()))
         if venue is Venue.BINANCE and not self.has_lost:
             self.has_lost = True
             return EXECUTED_AND_DROPPED

@@ -184,7 +184,6 @@ class _Showing:
         async with trading(self._stage.request()) as trader, asyncio.TaskGroup() as group:
             running = group.create_task(trader.run())
             self._stage.engine = trader.runner.engine
-            self._stage.sendings = trader.runner.counters.sendings
             try:
                 yield trader
             finally:

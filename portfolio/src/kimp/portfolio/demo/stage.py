@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,7 +13,6 @@ from random import Random
 
 from kimp.order.engine.engine import TradingEngine
 from kimp.order.modes import MODES
-from kimp.order.runtime.counters import OrderSample
 from kimp.order.runtime.place import TradePlace, trade_place
 from kimp.order.runtime.rhythm import Rhythm
 from kimp.order.trading import TradeRequest
@@ -96,7 +95,6 @@ class Stage:
     database: Database
     notebook: Notebook = field(default_factory=Notebook)
     engine: TradingEngine | None = None
-    sendings: Sequence[OrderSample] = ()
 
     @property
     def place(self) -> TradePlace:
@@ -139,7 +137,7 @@ async def staged(scenario: Scenario, directory: Path) -> AsyncIterator[Stage]:
         # Held open over all of it, so that the database is not stopped and started between two traders.
         database = await stack.enter_async_context(Database.of(found, {}))
         clock = await stack.enter_async_context(_clock(scenario))
-        pair, mishaps = pair_of(found, "BTC"), Mishaps()
+        pair, mishaps = pair_of(found, "BTC"), Mishaps(SystemClock())
         served, venues = await stack.enter_async_context(_venues(scenario, pair, clock, mishaps))
         # By its address, so that no variable of the owner's leads the copy to a database of his.
         address = {"KIMP__DATABASE__URL": database.url.get_secret_value()}

@@ -25,7 +25,7 @@ from kimp.shared.domain.money import Amount
 from kimp.shared.domain.orders import ClientId, Rejected, Unknown
 from kimp.shared.domain.positions import Action, Breakdown, ExitVerdict, Plan, Purpose
 from kimp.shared.domain.signals import Refusal
-from kimp.shared.domain.time import MINUTE, SECOND, Nanos
+from kimp.shared.domain.time import MILLISECOND, MINUTE, SECOND, Nanos
 from kimp.shared.messages.notices import FundsFound, LegNaked, LegRepaired, PairClosed, PairOpened
 from kimp.shared.messages.records import (
     FundingBooked,
@@ -41,8 +41,6 @@ REPEATED_AFTER: Nanos = 15 * MINUTE
 
 DECISIONS_MAX = 1_000
 """Read at one look; the log keeps at most 120 changes a minute, and an unchanged answer once a minute."""
-
-MICROSECOND: Nanos = 1_000
 
 STORY_MAX = 1_000
 """Lines kept; an hour has some thirty."""
@@ -103,6 +101,7 @@ class Story:
         self._asking: dict[ClientId, Nanos] = {}
         self._heard_at: Nanos = 0
         self._naked_at: Nanos = 0
+        self._arrived_before = 0
 
     def tell(self, line: Line) -> None:
         """Something the journal does not know of: the curtain, the restart."""
@@ -148,6 +147,7 @@ class Story:
             case FundingBooked(at=at, payment=payment, krw_rate=rate):
                 yield Line(at, Kind.FUNDING, signed_won(payment.amount.value * rate), words.FUNDING)
             case PlanMade(at=at, plan=plan):
+                self._arrived_before = sum(self.intended.values())
                 yield Line(at, Kind.SIGNAL, _decision(plan), Label(*both(plan.reason)))
             case OrderIntended(order=order, purpose=purpose):
                 venue = engine.desks[0].slot.leg(order.instrument_id).venue
@@ -201,13 +201,16 @@ class Story:
                 yield Line(told.at, Kind.ALERT, both_worded)
 
     def _skew(self) -> Label | None:
-        pairs = [sample for sample in self._stage.sendings if sample.orders > 1]
-        if not pairs:
+        """How far apart the plan's first order on either venue came in, of this machine's time."""
+        came: dict[Venue, Nanos] = {}
+        for venue, at in self._stage.mishaps.arrived[self._arrived_before :]:
+            came.setdefault(venue, at)
+        if len(came) < len(Venue):
             return None
-        real_us = pairs[-1].skew / self._stage.scenario.speed / MICROSECOND
+        apart_ms = (max(came.values()) - min(came.values())) / MILLISECOND
         return Label(
-            f"두 다리 모두 체결. 두 주문은 {real_us:,.0f}µs 간격으로 떠났습니다.",
-            f"Both legs on; their orders left {real_us:,.0f} µs apart.",
+            f"두 다리 모두 체결. 두 주문은 {apart_ms:.1f}ms 간격으로 도착했습니다.",
+            f"Both legs on; their orders came in {apart_ms:.1f} ms apart.",
         )
 
     # -- from the desk ---------------------------------------------------------------------------------------------
