@@ -1,4 +1,4 @@
-"""What the demo plays: three quarters of an hour that were chosen, an impatient owner and four mishaps put in on purpose.
+"""What the demo plays: three quarters of an hour that were chosen, an impatient owner and three mishaps put in on purpose.
 
 Everything else is what a trading owner runs: the venues' own wire protocols, the real adapters, runner, journal,
 reconciler, mirror and feeds.
