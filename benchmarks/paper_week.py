@@ -27,9 +27,10 @@ from structlog.testing import capture_logs
 from kimp.order.runtime.flight import read_flight
 from kimp.order.runtime.place import trade_place
 from kimp.order.runtime.rerun import Rerun, rerun
-from kimp.portfolio.alone import Aftermath, Stay, blocks_per_hour, naked_too_long, settings_of, stay_alone
+from kimp.portfolio.alone import EAGER, Aftermath, Stay, blocks_per_hour, naked_too_long, settings_of, stay_alone
 from kimp.portfolio.gap import Gap, Side, gap_of
 from kimp.shared.domain.time import MILLISECOND, SECOND
+from kimp.shared.settings import Strategy
 
 BLOCKS_PER_HOUR_MAX = 200
 """A closed pair with its orders, fills and funding is some thousand blocks, and stays: ten or twenty pairs a week."""
@@ -155,12 +156,14 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=15, help="seconds between two books; 5, 10, 15")
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--quiet", action="store_true", help="no refusals, no maintenance, no stops")
+    parser.add_argument("--parameters", default=EAGER.parameters, help="of the preset low_entry")
     options = parser.parse_args()
     stay = Stay(
         hours=options.hours or options.days * 24,
         seed=options.seed,
         every=options.every * SECOND,
         is_disturbed=not options.quiet,
+        strategy=Strategy(preset=EAGER.preset, parameters=options.parameters),
     )
     with TemporaryDirectory() as directory:
         facts = facts_of(stay, Path(directory))
