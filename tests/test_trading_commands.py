@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from kimp.order.runtime.journal import SqliteJournal
+from kimp.shared.messages.records import SwitchSet
+
 KIMP = str(Path(sys.executable).parent / "kimp")
 EAGER = ["--no-warm-up", "--preset", "low_entry", "--param", "threshold=0.5", "--param", "target_net=0.5"]
 """Enters at any premium there ever was, and never finds the profit worth leaving for."""
@@ -145,6 +148,10 @@ def _stop_and_flatten(owner: Owner, trader: subprocess.Popen[str]) -> None:
 
 def _look_back(owner: Owner) -> None:
     assert owner.run("status").returncode == 3, "nothing runs any more"
+    journal = owner.directory / "data" / "trade" / "paper" / "journal.sqlite"
+    with SqliteJournal(journal, read_only=True) as written:
+        stops = [record for record in written.read() if isinstance(record, SwitchSet)]
+    assert [(stop.actor[:4], stop.reason) for stop in stops] == [("cli:", "test")], "who stopped it, and why"
     pnl = owner.facts("pnl")
     assert "owner_override" in json.dumps(pnl), "the loss is labelled with who wanted it"
     found = owner.facts("reconcile")

@@ -229,7 +229,9 @@ def test_a_stopped_switch_is_said_and_no_fault(bench: Bench) -> None:
     bench.switch.set(SwitchState.HALTED, "test", "")
     assert "kimp resume" in bench.look()["switch"].detail
     bench.place.switch.unlink()
-    assert "reducing" in bench.look()["switch"].detail
+    assert "first start" in bench.look()["switch"].detail, "nothing was ever traded here"
+    SqliteJournal(bench.place.journal).close()
+    assert "reducing" in bench.look()["switch"].detail, "a switch that is lost stops"
 
 
 def test_a_database_that_is_away_is_a_warning_only(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,15 @@ def test_two_acts_at_one_moment_are_in_order(path: Path, start: int) -> None:
     acts = [switch.set(state, "cli", "") for state in (ACTIVE, HALTED, REDUCING)]
     assert [act.serial for act in acts] == [start, start + 1, start + 2]
     assert isinstance(acts[0], SwitchAct)
+
+
+def test_who_turned_the_switch_and_why_reaches_the_engine(path: Path) -> None:
+    switch = FileSwitch(path, Fixed(SECOND))
+    switch.set(REDUCING, "cli:kim", "holiday")
+
+    async def first() -> SwitchChanged:
+        async with aclosing(switch.events()) as events:
+            return await anext(aiter(events))
+
+    told = asyncio.run(first())
+    assert (told.state, told.actor, told.reason) == (REDUCING, "cli:kim", "holiday")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kimp.shared.cli import console, print_json
+from kimp.shared.cli import console, error_console, print_json
 
 if TYPE_CHECKING:
     from kimp.portfolio.exchange.served import ServedVenues
@@ -73,13 +73,13 @@ async def _serve(request: "ServedRequest", environment: Path | None, seconds: fl
     for sign in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(sign, ended.set)
     async with serving_market(request) as served:
-        _tell(served, environment, as_json=as_json)
+        _tell(served, environment, request.speed, as_json=as_json)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await ended.wait()
 
 
-def _tell(served: "ServedVenues", environment: Path | None, *, as_json: bool) -> None:
+def _tell(served: "ServedVenues", environment: Path | None, speed: int, *, as_json: bool) -> None:
     import sys
 
     from kimp.shared.errors import ConfigurationError
@@ -90,6 +90,12 @@ def _tell(served: "ServedVenues", environment: Path | None, *, as_json: bool) ->
             environment.write_text(lines, encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"{environment} cannot be written: {error.strerror}") from error
+    if speed != 1:
+        error_console().print(
+            f"시장이 {speed}배로 갑니다: kimp trade는 판단하지 않습니다 (다른 시계). "
+            f"The market runs at {speed} times the time: kimp trade, whose clock does not, will decide nothing on it.",
+            style="yellow",
+        )
     if as_json:
         print_json({"settings": served.settings, "environment": served.environment})
     else:

@@ -21,6 +21,9 @@ WORDS: Mapping[str, Both] = MappingProxyType(
         "enter": ("진입", "enter"),
         "exit": ("청산", "exit"),
         "repair": ("복구", "repair"),
+        "override": ("소유자 강제 청산", "the owner's override"),
+        "foreign": ("주문하지 않은 체결", "nobody's order"),
+        "quote_ahead": ("미래 시각의 시세", "a quote dated ahead of us"),
         "undecided": ("판단 보류", "no decision"),
         "busy": ("주문 처리 중", "orders under way"),
         # the owner's switch

@@ -124,7 +124,7 @@ class TradingEngine:
 
     def _on_switch(self, event: SwitchChanged) -> None:
         if event.is_resume or event.state is not self.state.switch:
-            self._out.record(SwitchSet(event.at, event.state, event.is_resume))
+            self._out.record(SwitchSet(event.at, event.state, event.is_resume, event.actor, event.reason))
 
     def _on_close_ordered(self, event: CloseOrdered) -> None:
         if event.command_id in self.state.commands:

@@ -147,8 +147,8 @@ class Fold:
             case OrderOutcome(client_id=client_id) | OrderClosed(client_id=client_id) | OrderLost(client_id=client_id):
                 self._order(client_id, record.at, page)
             case SwitchSet(state=state, is_resume=is_resume):
-                detail = {"state": state.value, "is_resume": is_resume}
-                page.audit.append((sequence, _moment(record.at), OWNER, "switch", detail))
+                detail = {"state": state.value, "is_resume": is_resume, "reason": _text(record.reason)}
+                page.audit.append((sequence, _moment(record.at), _text(record.actor) or OWNER, "switch", detail))
             case CloseTaken():
                 detail = {name: getattr(record, name) for name in ("command_id", "slot", "reason", "refusals")}
                 page.audit.append((sequence, _moment(record.at), _text(record.actor), "close", detail))

@@ -34,7 +34,7 @@ CHECK_S_MAX = 45.0
 """What one group of checks may take: a first start makes a database, a venue answers some dozen questions."""
 
 DISK_FREE_MIN = 1024**3
-"""A gigabyte: journals grow by megabytes a month, the flight recorder and the database by hundreds."""
+"""A gigabyte: journals grow by some megabytes a day, the flight recorder and the database by hundreds."""
 
 _GIGABYTE = 1024**3
 
@@ -154,6 +154,8 @@ async def _switch(grounds: Grounds) -> Sequence[Check]:
     state = await grounds.switch.read()
     if state is SwitchState.ACTIVE:
         return (Check("switch", True, "진입 허용 / entries allowed"),)
+    if not grounds.place.journal.exists() and not grounds.place.switch.exists():
+        return (Check("switch", True, "첫 시작에 진입 허용 / entries are allowed by the first start"),)
     # Starting while stopped is fine: exits and repairs go on, entries wait for the owner.
     return (Check("switch", True, f"진입 정지 {state.value} / entries stopped; allow them with: kimp resume"),)
 

@@ -193,7 +193,9 @@ class Pulse:
         if reconciler is not None:
             skew, reached = reconciler.skews.get(venue), reconciler.reached_at.get(venue)
             found = reconciler.last.venues if reconciler.last is not None else ()
-            is_clean = next((looked.is_clean for looked in found if looked.venue is venue), None)
+            looked = next((looked for looked in found if looked.venue is venue), None)
+            # While something was under way nothing could be compared: that is no disagreement.
+            is_clean = None if looked is None or (looked.is_reachable and not looked.is_quiet) else looked.is_clean
         reason = self._heard.down.get(venue)
         skew_ms = None if skew is None else skew / MILLISECOND
         return VenuePulse(reason is None, reason or "", skew_ms, reached, is_clean)

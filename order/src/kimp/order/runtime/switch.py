@@ -96,7 +96,7 @@ class FileSwitch:
         again after trouble are not, so neither lifts a halt.
         """
         act = self.act()
-        yield SwitchChanged(self._clock.now(), SwitchState.REDUCING if act is None else act.state)
+        yield self._told(act)
         async for event in self._events(act):
             yield event
 
@@ -117,7 +117,12 @@ class FileSwitch:
                 known = act.serial
             if is_newer or found is not state:
                 state = found
-                yield SwitchChanged(self._clock.now(), state, is_newer and state is SwitchState.ACTIVE)
+                yield self._told(act, is_resume=is_newer and state is SwitchState.ACTIVE)
+
+    def _told(self, act: SwitchAct | None, *, is_resume: bool = False) -> SwitchChanged:
+        if act is None:
+            return SwitchChanged(self._clock.now(), SwitchState.REDUCING)
+        return SwitchChanged(self._clock.now(), act.state, is_resume, act.by, act.reason)
 
     # -- setting ---------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,9 @@ class TradeLock:
         if not _is_taken(file):
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
-            raise KimpError(f"another trader (process {holder}) runs in this mode: it holds {self._path}; stop it first")
+            raise KimpError(
+                f"another trader (process {holder}) runs in this mode: it holds {self._path}; stop it first"
+            )
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file

@@ -93,13 +93,16 @@ class SwitchWatch:
         self._clock = clock
 
     async def first(self) -> None:
-        """How the switch stands, before anything may be entered."""
+        """How the switch stands, and who left it so, before anything may be entered."""
+        stands, events = SwitchChanged(self._clock.now(), SwitchState.REDUCING), self._switch.events()
         try:
-            state = await self._switch.read()
+            stands = await anext(aiter(events))
         except Exception:  # whatever it is, an unreadable switch is one that stops
             get("kimp.order.switch").exception("switch could not be read: nothing is entered")
-            state = SwitchState.REDUCING
-        await self._put(SwitchChanged(self._clock.now(), state))
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
+        await self._put(stands)
 
     async def run(self) -> None:
         """Watch for ever."""

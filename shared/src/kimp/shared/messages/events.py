@@ -115,11 +115,14 @@ class SwitchChanged(msgspec.Struct, frozen=True, tag=True):
     """The owner's switch was turned, or could not be read (which counts as ``REDUCING``).
 
     ``is_resume`` marks an explicit, authorised act of the owner: only that lifts a halt, not ``ACTIVE`` read again.
+    ``actor`` and ``reason`` are empty where nobody acted.
     """
 
     at: Nanos
     state: SwitchState
     is_resume: bool = False
+    actor: str = ""
+    reason: str = ""
 
 
 class CloseOrdered(msgspec.Struct, frozen=True, tag=True):

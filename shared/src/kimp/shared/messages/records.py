@@ -112,11 +112,13 @@ class PhaseEntered(msgspec.Struct, frozen=True, tag=True):
 
 
 class SwitchSet(msgspec.Struct, frozen=True, tag=True):
-    """The owner's switch changed; ``is_resume`` also lifts halts."""
+    """The owner's switch changed, by whom and why (empty where nobody acted); ``is_resume`` also lifts halts."""
 
     at: Nanos
     state: SwitchState
     is_resume: bool = False
+    actor: str = ""
+    reason: str = ""
 
 
 class CloseTaken(msgspec.Struct, frozen=True, tag=True):
