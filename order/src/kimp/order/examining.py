@@ -27,7 +27,7 @@ from kimp.shared.domain.instruments import Pair
 from kimp.shared.domain.time import SECOND
 from kimp.shared.errors import NotRunning
 from kimp.shared.messages.events import Event
-from kimp.shared.pairs import coins_in, pair_of
+from kimp.shared.pairs import traded_pairs
 from kimp.shared.plugins import strategy_of
 from kimp.shared.settings import Settings
 from kimp.storage.database.pool import Database
@@ -92,7 +92,7 @@ async def _wired(
 ) -> AsyncIterator[tuple[Wiring, tuple[Pair, ...]]]:
     """The mode's venues and the pairs by their rules; scratch ones keep virtual venues away from the trader's own."""
     clock, dice = SystemClock(), Random(int.from_bytes(os.urandom(16)))
-    pairs = tuple(pair_of(settings, coin) for coin in coins_in(settings.trade.coins, "trade.coins"))
+    pairs = traded_pairs(settings)
     with TemporaryDirectory(prefix="kimp-") as scratch:
         where = TradePlace(Path(scratch)) if is_scratch else place
         async with MODES[mode](Surroundings(settings, pairs, where, clock, dice)) as wiring:

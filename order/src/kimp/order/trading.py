@@ -35,7 +35,7 @@ from kimp.shared.domain.instruments import Instrument, Pair, Venue
 from kimp.shared.domain.time import Nanos
 from kimp.shared.errors import ConfigurationError, ValidationFailed
 from kimp.shared.logs import get
-from kimp.shared.pairs import coins_in, pair_of
+from kimp.shared.pairs import traded_pairs
 from kimp.shared.plugins import strategy_of
 from kimp.shared.ports.clock import Clock
 from kimp.shared.ports.exchange import Exchange
@@ -90,7 +90,7 @@ async def trading(request: TradeRequest) -> AsyncIterator[Trader]:
         journal = stack.enter_context(SqliteJournal(place.journal, clock=request.clock))
         switch = FileSwitch(place.switch, request.clock, poll=request.rhythm.switch)
         switch.ensure_first_start(journal.length)
-        configured = tuple(pair_of(settings, coin) for coin in coins_in(settings.trade.coins, "trade.coins"))
+        configured = traded_pairs(settings)
         around = Surroundings(settings, configured, place, request.clock, Random(request.dice.getrandbits(64)))
         wiring = await stack.enter_async_context((request.wire or _wire(request.mode))(around))
         pairs = await ruled(configured, wiring.exchanges)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimp.order.runtime.journal import MemoryJournal
-from kimp.order.runtime.switch import FileSwitch, SwitchAct, follow
+from kimp.order.runtime.switch import FileSwitch, SwitchAct
+from kimp.order.runtime.units import SwitchWatch
 from kimp.order.runtime.virtual_loop import VirtualClock, run_virtual
 from kimp.shared.domain.time import MILLISECOND, SECOND
 from kimp.shared.errors import KimpError, TimedOut
@@ -153,7 +154,7 @@ def heard(path: Path, start: int, *steps: Any) -> list[tuple[int, SwitchState, b
             told.append(((event.at - start) // MILLISECOND, event.state, event.is_resume))
 
         async with asyncio.TaskGroup() as group:
-            following = group.create_task(follow(FileSwitch(path, clock), put))
+            following = group.create_task(SwitchWatch(FileSwitch(path, clock), put, clock).run())
             for number, step in enumerate(steps, 1):
                 await clock.sleep_until(start + number * SECOND)
                 step(FileSwitch(path, clock))
@@ -239,7 +240,8 @@ def test_after_a_stop_no_entry_leaves_within_100_ms_and_none_after_a_restart(
         switch.ensure_first_start(0)
         began = shown.clock.now()
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(follow(switch, shown.runner.put)), group.create_task(shown.runner.run())]
+            watch = SwitchWatch(switch, shown.runner.put, shown.clock)
+            tasks = [group.create_task(watch.run()), group.create_task(shown.runner.run())]
             await shown.runner.is_restored.wait()
             for tick in range(seconds * 1000):
                 if tick == stop_after:

@@ -26,3 +26,12 @@ def pair_of(settings: Settings, coin: str) -> Pair:
     """The pair of a coin with the configured fees and both venues' documented rules."""
     costs = settings.costs
     return Pair(coin, upbit_spot(coin, fee_rate=costs.upbit_fee), binance_perpetual(coin, fee_rate=costs.binance_fee))
+
+
+def traded_pairs(settings: Settings) -> tuple[Pair, ...]:
+    """The pairs the trader is to trade.
+
+    Raises:
+        ConfigurationError: ``trade.coins`` is empty or names something that is no coin.
+    """
+    return tuple(pair_of(settings, coin) for coin in coins_in(settings.trade.coins, "trade.coins"))

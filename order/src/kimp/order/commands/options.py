@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,16 +50,10 @@ class Desk:
         """
         from kimp.order.reading.history import History
         from kimp.order.runtime.journal import SqliteJournal
-        from kimp.shared.domain.instruments import Pair, binance_perpetual, upbit_spot
-
-        costs = self.settings.costs
-
-        def pair_of(coin: str) -> Pair:
-            korea = upbit_spot(coin, fee_rate=costs.upbit_fee)
-            return Pair(coin, korea, binance_perpetual(coin, fee_rate=costs.binance_fee))
+        from kimp.shared.pairs import pair_of
 
         with SqliteJournal(self.place.journal, read_only=True) as journal:
-            return History(journal.read(), pair_of, until)
+            return History(journal.read(), partial(pair_of, self.settings), until)
 
     def last_decisions(self) -> dict[str, Decision]:
         """The last decision of every slot."""

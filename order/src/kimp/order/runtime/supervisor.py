@@ -220,8 +220,3 @@ class Trader:
 
     def _said(self) -> dict[str, str]:
         return {name: state.state for name, state in self.states.items()}
-
-
-async def run_trader(parts: TradeParts) -> None:
-    """Trade until cancelled; see :meth:`Trader.run`."""
-    await Trader(parts).run()

@@ -6,15 +6,14 @@ replaced as a whole. Only a file that is there, whole and not older than one see
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from kimp.order.runtime.trade_lock import is_taken
 from kimp.shared import logs
 from kimp.shared.domain.time import MILLISECOND, Nanos
 from kimp.shared.errors import KimpError, TimedOut
@@ -30,7 +29,6 @@ SIZE_MAX = 64 * 1024
 REASON_LENGTH_MAX = 500
 """What an owner types; more is cut."""
 
-TRIES_MAX = 20
 TRY_PAUSE_S = 0.005
 """A tenth of a second in all for another hand on the switch, which needs some milliseconds; a stop does not wait longer."""
 
@@ -171,27 +169,6 @@ class FileSwitch:
     def _alone(self) -> Iterator[bool]:
         file = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            yield _is_taken(file)
+            yield is_taken(file, TRY_PAUSE_S)
         finally:
             os.close(file)
-
-
-async def follow(switch: FileSwitch, put: Callable[[SwitchChanged], Awaitable[None]]) -> None:
-    """Tell the engine how the switch stands and everything that is done to it, for ever.
-
-    Start this before the runner (both in one group): then its first word is the first event the engine handles, and a
-    stop made while the trader was away holds before the first quote.
-    """
-    async for event in switch.events():
-        await put(event)
-
-
-def _is_taken(file: int) -> bool:
-    for _ in range(TRIES_MAX):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(TRY_PAUSE_S)
-        else:
-            return True
-    return False

@@ -28,7 +28,7 @@ class TradeLock:
     def __enter__(self) -> TradeLock:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        if not _is_taken(file):
+        if not is_taken(file, TRY_PAUSE_S):
             holder = os.pread(file, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(file)
             raise KimpError(
@@ -43,12 +43,13 @@ class TradeLock:
         os.close(self._file)
 
 
-def _is_taken(file: int) -> bool:
+def is_taken(file: int, pause_s: float) -> bool:
+    """Whether an open file could be locked for us alone, now or within a few tries ``pause_s`` apart."""
     for _ in range(TRIES_MAX):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            time.sleep(TRY_PAUSE_S)
+            time.sleep(pause_s)
         else:
             return True
     return False
