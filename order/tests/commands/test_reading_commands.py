@@ -293,3 +293,14 @@ def test_reading_while_the_trader_writes(kept: Owner, traded: Any) -> None:
         later = traded.records[0]
         journal.append([type(later)(traded.now + SECOND, "later", later.venue, later.amount)])
         assert kept.asks("pnl")["pairs"]
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_no_figure_of_the_profit_is_cut_however_narrow_the_terminal(
+    columns: str, kept: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    code, out, _ = kept.types("pnl")
+    assert code == 0
+    assert "순손익" in out
+    assert "…" not in out

@@ -63,9 +63,15 @@ def _print_checks(mode: str, checks: "Sequence[Check]") -> None:
     console().print(table)
 
 
+_FIGURES = (("장부\nours", True), ("거래소\nvenue", True), ("차이\ndifference", True))
+"""Never cut, however narrow the terminal: half a number is a wrong one."""
+
+
 def _print_reconciliation(mode: str, found: "Reconciliation") -> None:
+    from rich.box import SIMPLE
     from rich.table import Table
 
+    from kimp.order.commands.figures import number
     from kimp.shared.domain.time import show
 
     out = console()
@@ -74,12 +80,13 @@ def _print_reconciliation(mode: str, found: "Reconciliation") -> None:
         if not look.is_reachable:
             out.print(f"❌ {look.venue.value}: 응답 없음 (does not answer) {look.reason}", soft_wrap=True, markup=False)
             continue
-        table = Table(
-            "항목 (what)", "장부 (ours)", "거래소 (venue)", "차이 (difference)", "판정 (verdict)",
-            title=f"{'✅' if look.is_clean else '⚠️'} {look.venue.value}", title_justify="left",
-        )  # fmt: skip
+        title = f"{'✅' if look.is_clean else '⚠️'} {look.venue.value}"
+        table = Table(box=SIMPLE, pad_edge=False, title=title, title_justify="left")
+        for head, is_figure in (("항목\nwhat", False), *_FIGURES, ("판정\nverdict", False)):
+            table.add_column(head, justify="right" if is_figure else "left", no_wrap=is_figure)
         for row in (*look.wallets, *look.positions):
-            table.add_row(row.name, f"{row.ours:f}", f"{row.theirs:f}", f"{row.difference:+f}", row.verdict.value)
+            figures = (number(row.ours), number(row.theirs), number(row.difference))
+            table.add_row(row.name, *figures, row.verdict.value)
         out.print(table)
         missed = f"{len(look.missed_fills)} fills, {len(look.missed_funding)} funding, {len(look.strays)} orders"
         out.print(f"  빠진 것 (missed): {missed}", soft_wrap=True)

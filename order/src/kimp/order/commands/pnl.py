@@ -88,11 +88,13 @@ def _pair_facts(pair: PairProfit) -> dict[str, Any]:
 
 
 def _table(*heads: str) -> Table:
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(show_footer=False)
+    # On 80 columns the words fold, and no figure is ever cut: half a number is a wrong one.
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for head in heads:
-        table.add_column(head, justify="left", no_wrap=True)
+        table.add_column(head, justify="left")
     for head in (
         "김프\npremium",
         "환율\nfx",
@@ -114,13 +116,13 @@ def _cells(parts: Parts | None) -> list[str]:
 def _pair_table(closed: list[PairProfit], summed: Parts) -> Table:
     from kimp.order.commands.figures import clock, percent, quantity
 
-    table = _table("청산 (KST)\nclosed", "코인\ncoin", "김프 진입 → 청산\npremium in → out")
+    table = _table("청산 (KST), 수량, 김프\nclosed, size, premium")
     for pair in closed:
         at = "" if pair.closed_at is None else clock(pair.closed_at)[:16]
-        premiums = f"{percent(pair.entry_fx)} → {percent(pair.exit_fx)}"
-        table.add_row(at, quantity(pair.quantity, pair.coin), premiums, *_cells(pair.parts))
+        premiums = f"{percent(pair.entry_fx).removesuffix(' %')}→{percent(pair.exit_fx)}"
+        table.add_row(f"{at}\n{quantity(pair.quantity, pair.coin)} {premiums}", *_cells(pair.parts))
     table.add_section()
-    table.add_row("합계 (total)", f"{len(closed)}건", "", *_cells(summed), style="bold")
+    table.add_row(f"합계 (total) {len(closed)}건", *_cells(summed), style="bold")
     return table
 
 
